@@ -1,0 +1,111 @@
+"""Server-sent events: an incremental parser and a writer.
+
+Follows the WHATWG HTML standard, section 9.2 (event streams): lines end in LF, CRLF or CR, a blank line ends an event, several data lines
+are joined by LF, comments start with a colon.
+"""
+
+from typing import NamedTuple
+
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+"""The most that one unfinished event may hold: a generated image travels as base64 in one line."""
+
+
+class ServerSentEvent(NamedTuple):
+    """One event. ``event`` is empty where the stream named none."""
+
+    event: bytes
+    data: bytes
+
+
+class EventTooLargeError(ValueError):
+    """One event is larger than the parser takes."""
+
+
+class EventParser:
+    """Cuts bytes into events, whatever the cuts of the transport.
+
+    ``foreign`` holds what stands outside the format (lines without a known field name): some providers send
+    a bare JSON error where an event should be.
+    """
+
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max = max_bytes
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+        self._skip_newline = False
+        self._event = b""
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._foreign: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """Return the events that ``data`` completes. Raises EventTooLargeError."""
+        if self._skip_newline:
+            if not data:
+                return []
+            self._skip_newline = False
+            if data[0] == 10:
+                data = data[1:]
+        # A lone CR ends a line too; a CR at the very end may be the first half of a CRLF.
+        if b"\r" in data:
+            self._skip_newline = data[-1] == 13
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n" not in data:
+            if data:
+                self._keep(data)
+            return []
+        if self._rest:
+            self._rest.append(data)
+            data = b"".join(self._rest)
+            self._rest.clear()
+            self._rest_size = 0
+        lines = data.split(b"\n")
+        last = lines.pop()
+        if last:
+            self._keep(last)
+        found: list[ServerSentEvent] = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    found.append(ServerSentEvent(self._event, payload))
+                self._event = b""
+                self._data = []
+                self._data_size = 0
+            else:
+                self._line(line)
+        return found
+
+    def close(self) -> list[ServerSentEvent]:
+        """Return the event that the end of the bytes completes, if any.
+
+        The standard drops an event without its blank line; providers do end streams so, hence it is taken.
+        """
+        return self.feed(b"\n\n")
+
+    @property
+    def foreign(self) -> bytes:
+        """The lines that stood outside the format, joined by LF."""
+        return b"\n".join(self._foreign)
+
+    def _keep(self, data: bytes) -> None:
+        self._rest.append(data)
+        self._rest_size += len(data)
+        self._check(self._rest_size)
+
+    def _check(self, size: int) -> None:
+        if size > self._max:
+            raise EventTooLargeError(f"One event is larger than {self._max} bytes.")
+
+    def _line(self, line: bytes) -> None:
+        if line.startswith(b"data:"):
+            value = line[6:] if line.startswith(b"data: ") else line[5:]
+            self._data.append(value)
+            self._data_size += len(value)
+            self._check(self._data_size)
+        elif line.startswith(b"event:"):
+            self._event = line[6:].strip()
+        elif line.startswith((b":", b"id:", b"retry:")) or line in (b"data", b"event", b"id", b"retry"):
+            pass
+        elif sum(map(len, self._foreign)) < 65536:
+            self._foreign.append(line)
