@@ -1,0 +1,58 @@
+"""What the endpoints of users and keys take and give."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from rini.kit.text import storable
+
+
+class UserCreated(BaseModel):
+    """A new user and its access token, shown once."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"id": 1, "access_token": "eyJ…", "token_type": "bearer"}})
+
+    id: int
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a kind, not a password
+
+
+class User(BaseModel):
+    """A user."""
+
+    id: int
+
+
+Text = Annotated[str, AfterValidator(storable)]
+
+
+class ProviderKeyCreate(BaseModel):
+    """A provider's key to store. ``base_url`` is the address of an OpenAI-compatible server, or of a proxy of the provider."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"model_provider": "openai", "api_key_value": "sk-…", "description": "my key"}}
+    )
+
+    model_provider: Annotated[Text, Field(min_length=1, max_length=64)]
+    api_key_value: Annotated[Text, Field(max_length=4096)]
+    description: Annotated[Text, Field(max_length=2000)] | None = None
+    base_url: Annotated[Text, Field(max_length=2000)] | None = None
+
+
+class ProviderKeyUpdate(BaseModel):
+    """What can change of a stored key."""
+
+    description: Annotated[Text, Field(max_length=2000)] | None = None
+
+
+class ProviderKey(BaseModel):
+    """A stored key, without its value."""
+
+    id: int
+    user_id: int
+    model_provider: str
+    description: str | None
+    base_url: str | None = None
+    created_at: datetime
+    updated_at: datetime

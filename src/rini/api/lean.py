@@ -1,0 +1,142 @@
+"""Endpoints as plain ASGI applications inside the FastAPI application.
+
+Each takes the raw request and sends its own answer; what the application's middleware does (request id, metrics, error documents)
+applies to them as to any other route.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+import msgspec
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rini.accounts.access import Access
+from rini.errors import InvalidRequestError, MethodNotAllowedError
+
+T = TypeVar("T")
+
+JSON_HEADERS = (b"content-type", b"application/json")
+DEEPEST_JSON = "The body is nested too deeply."
+
+
+class LeanRoute(BaseRoute):
+    """POST on one exact path, with or without its trailing slash."""
+
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        self.path = path
+        self.path_format = path
+        self._paths = (path, path.rstrip("/") if path.endswith("/") else path + "/")
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Compare the path."""
+        path = scope.get("path")
+        if path not in self._paths or scope["type"] != "http":
+            return Match.NONE, {}
+        return Match.FULL, {"route": self, "endpoint": self._app, "path_params": {}}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the endpoint."""
+        if scope["method"] != "POST":
+            raise MethodNotAllowedError(f"{self.path} takes POST, not {scope['method']}.", headers={"allow": "POST"})
+        await self._app(scope, receive, send)
+
+
+class ClientLeftError(Exception):
+    """The client closed its connection before it sent all of the body."""
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Return the whole body; the gate has seen to its size. Raises ClientLeftError."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        return message.get("body", b"")
+    parts = bytearray()
+    while message["type"] == "http.request":
+        parts += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(parts)
+        message = await receive()
+    raise ClientLeftError
+
+
+def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Return the decoded body. Raises InvalidRequestError that says where it is wrong."""
+    if not body:
+        raise InvalidRequestError("The body is empty; a JSON object is needed.")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(_sentence(str(error))) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequestError(f"The body is not JSON: {error}.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequestError("The body is not UTF-8.") from None
+    except RecursionError:
+        raise InvalidRequestError(DEEPEST_JSON) from None
+
+
+def _sentence(text: str) -> str:
+    """Turn msgspec's ``Expected `str`, got `int` - at `$.text``` into ``text: expected `str`, got `int`.``."""
+    what, _, where = text.rpartition(" - at `$")
+    if not what:
+        return text + ("" if text.endswith(".") else ".")
+    place = where.rstrip("`").lstrip(".")
+    what = what[:1].lower() + what[1:]
+    return f"{place}: {what}." if place else f"The body: {what}."
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first header of that (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def current_user(scope: Scope, access: Access) -> int:
+    """Return the id of the user whose token the request carries. Raises NotAuthenticatedError."""
+    authorization = header(scope, b"authorization")
+    user_id = access.known(authorization)
+    if user_id is None:
+        user_id = await access.check(authorization)
+    scope["rini.user_id"] = user_id
+    return user_id
+
+
+async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
+    """Do ``work``, which is cancelled when the client leaves. Raises ClientLeftError then."""
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await work()
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        task.uncancel()
+        raise ClientLeftError from None
+    finally:
+        watcher.cancel()
+
+
+async def send_json(send: Send, status: int, body: bytes) -> None:
+    """Send a whole JSON answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [JSON_HEADERS, (b"content-length", str(len(body)).encode())],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,103 @@
+"""What /llm takes and gives, as msgspec values: they are on the way of every call."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Params = Annotated[dict[str, Any], Meta(description="Call parameters by the provider's own names, or by OpenAI's.")]
+ModelName = Annotated[str, Meta(min_length=1, max_length=256, description="The provider's name of the model.")]
+ProviderField = Annotated[str, Meta(description="openai, anthropic, google, openai_compatible or local.")]
+
+
+class TextCompletionRequest(msgspec.Struct, kw_only=True):
+    """A question; with ``session_id`` it continues that session and is stored with its answer."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    provider: ProviderField
+    model: ModelName
+    session_id: str | None = None
+    llm_params: Params | None = None
+    stream: bool = False
+    parent_message_id: Id | None = None
+    api_key_id: Id | None = None
+
+
+class ChatMessage(msgspec.Struct):
+    """One message of a conversation that the client keeps."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
+class ChatCompletionRequest(msgspec.Struct, kw_only=True):
+    """A whole conversation. It is never stored."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    provider: ProviderField
+    model: ModelName
+    llm_params: Params | None = None
+    stream: bool = False
+    api_key_id: Id | None = None
+
+
+class MessageShown(msgspec.Struct, kw_only=True):
+    """A stored message."""
+
+    id: int
+    session_id: str
+    user_id: int
+    role: str
+    content: str
+    parent_message_id: int | None
+    file_reference: str | None
+    original_filename: str | None
+    mime_type: str | None
+    model_used: str | None
+    token_count: int | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    response_time_ms: int | None
+    status: str
+    status_reason: str | None
+    finish_reason: str | None
+    created_at: datetime
+
+
+class UsageShown(msgspec.Struct, kw_only=True):
+    """What a call used. Tokens in total, and the shares of them that count apart; ``cost_usd`` is null when unpriced."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: str | None
+
+
+class TextCompletionResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The answer. The session and the messages are there only with a session."""
+
+    response_text: str
+    session_id: str | None = None
+    user_message: MessageShown | None = None
+    assistant_message: MessageShown | None = None
+    thinking: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: UsageShown | None = None
+
+
+class ChatCompletionResponse(msgspec.Struct, kw_only=True):
+    """The answer to a conversation that the client keeps."""
+
+    response_text: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    thinking: str | None
+    model: str | None
+    finish_reason: str | None
+    usage: UsageShown

@@ -1,0 +1,83 @@
+"""A streamed native answer: server-sent events ``start``, ``text``, ``thinking``, ``usage``, ``done`` and ``error``.
+
+Each event has an id (1, 2, 3 …) and a JSON object. ``done`` carries the very object that the unstreamed answer would have been; after
+``done`` or ``error`` nothing comes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.types import Send
+
+from rini.api.native_schemas import MessageShown, UsageShown
+from rini.api.problems import problem_document
+from rini.canon import Audio, Event, PartDelta, PartStart, Refusal, Text, Thinking
+from rini.db import AnyRow
+from rini.errors import RiniError
+from rini.turns.values import Loaded
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+class NativeStream:
+    """Writes one streamed answer. Listens to a turn."""
+
+    def __init__(self, send: Send, model: str, show_message: Callable[[AnyRow], MessageShown]) -> None:
+        self.begun = False
+        self._send = send
+        self._model = model
+        self._show_message = show_message
+        self._sent = 0
+        self._kinds: dict[int, str] = {}
+
+    async def begin(self, loaded: Loaded | None) -> None:
+        """Open the answer."""
+        await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        self.begun = True
+        start: dict[str, Any] = {"model": self._model}
+        if loaded is not None:
+            start["session_id"] = loaded.session_id
+            start["user_message"] = self._show_message(loaded.question)
+        await self._write(self._event("start", _encode(start)))
+
+    async def events(self, events: list[Event]) -> None:
+        """Pass on what a reader sees of the first choice: text and thinking."""
+        written = b"".join([self._shown(event) for event in events])
+        if written:
+            await self._write(written)
+
+    async def done(self, answer: bytes, usage: UsageShown) -> None:
+        """Close a whole answer, which is stored by now."""
+        await self._write(self._event("usage", _encode(usage)) + self._event("done", answer), last=True)
+
+    async def error(self, error: RiniError, request_id: str | None) -> None:
+        """Close an answer that broke off."""
+        await self._write(self._event("error", _encode(problem_document(error, request_id))), last=True)
+
+    def _shown(self, event: Event) -> bytes:
+        if type(event) is PartDelta:
+            if event.choice or not event.text:
+                return b""
+            name = self._kinds.get(event.index)
+            return self._event(name, _encode({"text": event.text})) if name else b""
+        if type(event) is PartStart and event.choice == 0:
+            part = event.part
+            if isinstance(part, Text | Refusal | Thinking | Audio):
+                name = self._kinds[event.index] = "thinking" if isinstance(part, Thinking) else "text"
+                text = part.transcript if isinstance(part, Audio) else part.text
+                if text:
+                    return self._event(name, _encode({"text": text}))
+        return b""
+
+    def _event(self, name: str, data: bytes) -> bytes:
+        self._sent += 1
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._sent, name.encode(), data)
+
+    async def _write(self, data: bytes, *, last: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})

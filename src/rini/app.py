@@ -1,0 +1,152 @@
+"""The one place that wires the parts together.
+
+``uvicorn rini.app:app`` and ``rini serve`` both come here. Nothing below knows of anything above it, so everything that is shared is made
+here and handed down.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rini import __version__
+from rini.accounts import endpoints as account_endpoints
+from rini.accounts.access import Access
+from rini.accounts.key_cache import KeyCache
+from rini.accounts.secrets import load_secrets
+from rini.accounts.tokens import TokenIssuer
+from rini.api import native, problems, service
+from rini.api.gate import Gate
+from rini.api.lean import LeanRoute
+from rini.api.openapi import describe
+from rini.db import Database
+from rini.db.migrate import migrate
+from rini.errors import RiniError
+from rini.inference.target import Router
+from rini.kit.draining import process
+from rini.kit.http import Timeouts, Transport
+from rini.providers.local import LocalModel
+from rini.sessions import endpoints as session_endpoints
+from rini.settings import Settings, load_settings
+from rini.telemetry import logs, metrics
+from rini.telemetry.middleware import RequestContext
+from rini.turns.journal import Journal
+from rini.turns.recovery import recover
+from rini.turns.turn import Turns
+from rini.usage.ledger import Ledger
+from rini.usage.price_file import NO_OVERRIDES, load_overrides
+from rini.usage.prices import Prices
+
+DESCRIPTION = "One server in front of every LLM that keeps the conversation."
+
+
+def create_app(settings: Settings) -> RequestContext:
+    """Return the application.
+
+    Raises SettingsError for missing or malformed secrets. Starting it (its lifespan) migrates the database and raises
+    MigrationError where that is not possible, so that the server does not start.
+    """
+    logs.configure_logs(settings.log_format, settings.log_level)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secrets = load_secrets(settings)
+    issuer = TokenIssuer(secrets.jwt_key, settings.jwt_algorithm, settings.jwt_access_token_expire_minutes)
+    database = Database(settings.database, metrics.observe_db_unit)
+    access = Access(issuer, database)
+    key_cache = KeyCache(secrets.keyring, database)
+    local_model = None
+    if settings.local_model != "off":
+        local_model = LocalModel(settings.run_dir, settings.local_model_path)
+    addresses = {
+        "openai": settings.openai_base_url,
+        "anthropic": settings.anthropic_base_url,
+        "google": settings.google_base_url,
+    }
+    transport = Transport(
+        timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.between_bytes_timeout),
+        allowed_private_hosts=settings.allowed_private_hosts,
+    )
+    prices = Prices(load_overrides(settings.prices_file) if settings.prices_file else NO_OVERRIDES)
+    ledger = Ledger(database)
+    journal = Journal(settings.run_dir)
+    turns = Turns(database, Router(key_cache, addresses, local_model), transport, ledger, prices, journal)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(database.close)
+            stack.callback(journal.close)
+            await asyncio.to_thread(migrate, settings.database)
+            await asyncio.to_thread(recover, database, settings.run_dir)
+            await stack.enter_async_context(transport)
+            if local_model is not None:
+                stack.push_async_callback(local_model.close)
+                if settings.local_model == "preload":
+                    local_model.preload()
+            loading = asyncio.create_task(asyncio.to_thread(prices.load))
+            stack.push_async_callback(ledger.close)
+            stack.push_async_callback(turns.close)
+            process.install(settings.shutdown_grace_seconds)
+            yield
+            await loading
+
+    api = FastAPI(
+        title="Rini",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry={"tracing": False},
+        exception_handlers={
+            RiniError: problems.on_rini_error,
+            RequestValidationError: problems.on_validation_error,
+            HTTPException: problems.on_http_error,
+            Exception: problems.on_unexpected_error,
+        },
+    )
+    api.state.settings = settings
+    api.state.database = database
+    api.state.issuer = issuer
+    api.state.access = access
+    api.state.key_cache = key_cache
+    api.state.ledger = ledger
+    # The model's endpoints come first: routes are tried in their order.
+    text = native.NativeEndpoint(turns, access, native.text_completion, native.show_text_completion)
+    chat = native.NativeEndpoint(turns, access, native.chat_completion, native.show_chat_completion)
+    api.router.routes.append(LeanRoute("/llm/text-completion/", text))
+    api.router.routes.append(LeanRoute("/llm/chat-completions/", chat))
+    api.include_router(account_endpoints.router)
+    api.include_router(session_endpoints.router)
+    api.include_router(service.router)
+    api.router.default = _OtherSlash(api.router, api.router.default)
+    api.add_middleware(Gate, max_body_bytes=settings.max_body_bytes, draining=process)
+    describe(api)
+    return RequestContext(api)
+
+
+class _OtherSlash:
+    """Where no route fits, tries the path with its trailing slash taken off or put on: a redirect would lose a POST's body."""
+
+    def __init__(self, router: ASGIApp, not_found: ASGIApp) -> None:
+        self._router = router
+        self._not_found = not_found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "/")
+        if scope["type"] != "http" or path == "/" or "rini.other_slash" in scope:
+            await self._not_found(scope, receive, send)
+            return
+        scope["rini.other_slash"] = True
+        scope["path"] = path.rstrip("/") if path.endswith("/") else path + "/"
+        await self._router(scope, receive, send)
+
+
+def __getattr__(name: str) -> Any:
+    # `uvicorn rini.app:app` asks for it; importing this module for create_app must not read settings or open files.
+    if name == "app":
+        return create_app(load_settings())
+    raise AttributeError(name)

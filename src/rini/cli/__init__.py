@@ -1,0 +1,1 @@
+"""The command line: ``rini serve``, ``rini keygen``, ``rini user``, ``rini keys``, ``rini db``."""

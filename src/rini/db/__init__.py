@@ -1,0 +1,10 @@
+"""The database: engine, units of work, tables' base, migrations.
+
+Work on the database is a plain function ``unit(connection, …)`` that never waits for anything else. ``Database`` runs it in
+a thread, in one transaction: ``await database.write(settle, turn)``. Only units of work commit.
+"""
+
+from rini.db.base import AnyRow, PicoUsd, UtcDateTime, big_id, big_int, metadata
+from rini.db.engine import Database
+
+__all__ = ["AnyRow", "Database", "PicoUsd", "UtcDateTime", "big_id", "big_int", "metadata"]

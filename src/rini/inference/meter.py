@@ -1,0 +1,112 @@
+"""What one call took: tokens, money, time and how it ended."""
+
+import msgspec
+
+from rini.canon import Reply, Request, Usage
+from rini.errors import RiniError
+from rini.inference.estimate import conversation_tokens, reply_tokens
+from rini.inference.target import Target
+from rini.kit.clock import monotonic, now
+from rini.kit.ids import new_call_id
+from rini.telemetry import metrics
+from rini.usage.ledger import Outcome, UsageRecord
+from rini.usage.prices import Prices
+
+
+class Meter:
+    """Measures one call from its begin, and makes its ledger row."""
+
+    __slots__ = ("_began", "_first_token", "_prices", "record")
+
+    def __init__(
+        self,
+        prices: Prices,
+        target: Target,
+        model: str,
+        *,
+        user_id: int,
+        endpoint: str,
+        stream: bool,
+        request_id: str | None,
+    ) -> None:
+        self._prices = prices
+        self._began = monotonic()
+        self._first_token: float | None = None
+        self.record = UsageRecord(
+            call_id=new_call_id(),
+            user_id=user_id,
+            endpoint=endpoint,
+            provider=target.provider.name,
+            model=model,
+            created_at=now(),
+            request_id=request_id,
+            key_id=target.key_id,
+            stream=stream,
+        )
+
+    def first_token(self) -> None:
+        """Note that the answer has begun."""
+        if self._first_token is None:
+            self._first_token = monotonic()
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the call began."""
+        return round((monotonic() - self._began) * 1000)
+
+    def close(
+        self, outcome: Outcome, request: Request, reply: Reply | None, error: RiniError | None = None
+    ) -> UsageRecord:
+        """Complete the row and return it.
+
+        A call that broke off before its usage was told is estimated from what was sent and what came.
+        """
+        record = self.record
+        record.outcome = outcome
+        record.error_code = error.code if error else None
+        record.latency_ms = self.elapsed_ms
+        if self._first_token is not None:
+            record.first_token_ms = round((self._first_token - self._began) * 1000)
+        usage = reply.usage if reply else None
+        if outcome in ("client_left", "provider_failed", "interrupted"):
+            usage = self._estimated(request, reply, usage)
+        if usage is not None:
+            self._count(usage)
+        metrics.observe_call(
+            record.provider,
+            record.model,
+            outcome,
+            monotonic() - self._began,
+            first_token_seconds=None if self._first_token is None else self._first_token - self._began,
+        )
+        return record
+
+    def _estimated(self, request: Request, reply: Reply | None, usage: Usage | None) -> Usage:
+        self.record.usage_estimated = True
+        came = reply_tokens(reply) if reply else 0
+        usage = usage or Usage()
+        return msgspec.structs.replace(
+            usage,
+            input_tokens=conversation_tokens(request.messages) if usage.input_tokens is None else usage.input_tokens,
+            output_tokens=max(usage.output_tokens or 0, came),
+        )
+
+    def _count(self, usage: Usage) -> None:
+        record = self.record
+        record.input_tokens = usage.input_tokens
+        record.output_tokens = usage.output_tokens
+        record.cache_read_tokens = usage.cache_read_tokens
+        record.cache_write_tokens = usage.cache_write_tokens
+        record.cache_write_1h_tokens = usage.cache_write_1h_tokens
+        record.reasoning_tokens = usage.reasoning_tokens
+        record.input_audio_tokens = usage.input_audio_tokens
+        record.output_audio_tokens = usage.output_audio_tokens
+        metrics.observe_tokens(
+            record.provider,
+            usage.input_tokens or 0,
+            usage.output_tokens or 0,
+            cache_read_tokens=usage.cache_read_tokens or 0,
+            cache_write_tokens=usage.cache_write_tokens or 0,
+            reasoning_tokens=usage.reasoning_tokens or 0,
+        )
+        record.cost_usd = self._prices.price(record.provider, record.model, usage, at=record.created_at).total

@@ -1,0 +1,68 @@
+"""Where a call goes: a provider, an address, a key."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from rini.accounts.key_cache import KeyCache
+from rini.errors import InvalidRequestError, LocalModelError
+from rini.providers.catalog import PROVIDERS, Provider
+from rini.providers.local import LocalModel, LocalModelUnavailableError
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Everything that a call needs to know of the other side. ``trusted`` addresses are the operator's own."""
+
+    provider: Provider
+    base_url: str
+    headers: Mapping[str, str]
+    key_id: int | None
+    trusted: bool
+
+    def __repr__(self) -> str:
+        return f"Target({self.provider.name}, key_id={self.key_id})"
+
+
+class Router:
+    """Finds the target of a call."""
+
+    def __init__(self, keys: KeyCache, addresses: Mapping[str, str], local_model: LocalModel | None) -> None:
+        self._keys = keys
+        self._addresses = addresses
+        self._local_model = local_model
+
+    async def target(self, user_id: int, provider_name: str, key_id: int | None = None) -> Target:
+        """Return where ``user_id``'s call of a provider goes.
+
+        Raises InvalidRequestError for an unknown provider, ProviderKeyMissingError without a key, LocalModelError when the
+        model in the box is not to be had.
+        """
+        provider = PROVIDERS.get(provider_name)
+        if provider is None:
+            known = ", ".join(PROVIDERS)
+            raise InvalidRequestError(f"provider: '{provider_name}' is not known; it must be one of {known}.")
+        if provider.address == "local":
+            return await self._local(provider)
+        key = await self._keys.open(user_id, provider.name, key_id)
+        return Target(
+            provider=provider,
+            base_url=key.base_url or self._addresses[provider.name],
+            headers={**provider.authenticate(key.value), "content-type": "application/json"},
+            key_id=key.id,
+            trusted=key.base_url is None,
+        )
+
+    async def _local(self, provider: Provider) -> Target:
+        if self._local_model is None:
+            raise LocalModelError("The model in the box is switched off (RINI_LOCAL_MODEL=off).")
+        try:
+            endpoint = await self._local_model.ensure_started()
+        except LocalModelUnavailableError as error:
+            raise LocalModelError(str(error)) from None
+        return Target(
+            provider=provider,
+            base_url=endpoint.base_url,
+            headers={**provider.authenticate(endpoint.api_key), "content-type": "application/json"},
+            key_id=None,
+            trusted=True,
+        )

@@ -1,0 +1,1 @@
+"""Who is on the other side: addresses, authentication, parameters and errors of each provider."""

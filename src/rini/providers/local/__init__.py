@@ -1,0 +1,16 @@
+"""The model in the box: llama.cpp and SmolLM2-135M in a child process that serves OpenAI's wire format on loopback."""
+
+from rini.providers.local.errors import LocalModelStartError, LocalModelUnavailableError
+from rini.providers.local.installation import BOXED_MODEL_ID
+from rini.providers.local.parameters import PARAMETERS, TOOL_PARAMETERS
+from rini.providers.local.supervisor import Endpoint, LocalModel
+
+__all__ = [
+    "BOXED_MODEL_ID",
+    "PARAMETERS",
+    "TOOL_PARAMETERS",
+    "Endpoint",
+    "LocalModel",
+    "LocalModelStartError",
+    "LocalModelUnavailableError",
+]

@@ -1,0 +1,91 @@
+"""/sessions and /messages."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from rini.accounts.dependencies import CurrentUser
+from rini.db.dependency import DatabaseDependency
+from rini.kit.parameters import TOTAL_HEADER, Limit, RowId, Skip
+from rini.sessions import messages, repository
+from rini.sessions.schemas import Message, MessageCreate, Session, SessionWrite
+
+router = APIRouter()
+
+
+@router.post("/sessions/", status_code=201, tags=["sessions"], summary="Make a session")
+def create_session(body: SessionWrite, user_id: CurrentUser, database: DatabaseDependency) -> Session:
+    """Make a session."""
+    row = database.write_sync(repository.create, user_id, body.alias, body.system_prompt, body.memory_mode)
+    return _session(row)
+
+
+@router.get("/sessions/", tags=["sessions"], summary="List my sessions")
+def list_sessions(
+    user_id: CurrentUser, database: DatabaseDependency, response: Response, skip: Skip = 0, limit: Limit = 10
+) -> list[Session]:
+    """Return my sessions, oldest first."""
+    rows, total = database.read_sync(repository.page, user_id, skip, limit)
+    response.headers[TOTAL_HEADER] = str(total)
+    return [_session(row) for row in rows]
+
+
+@router.get("/sessions/{session_id}", tags=["sessions"], summary="Read a session")
+def read_session(session_id: str, user_id: CurrentUser, database: DatabaseDependency) -> Session:
+    """Return a session."""
+    return _session(database.read_sync(repository.get, user_id, session_id))
+
+
+@router.put("/sessions/{session_id}", tags=["sessions"], summary="Change a session")
+def update_session(session_id: str, body: SessionWrite, user_id: CurrentUser, database: DatabaseDependency) -> Session:
+    """Change a session; what the body leaves out stays."""
+    changes = body.model_dump(exclude_unset=True)
+    return _session(database.write_sync(repository.change, user_id, session_id, changes))
+
+
+@router.delete("/sessions/{session_id}", status_code=204, tags=["sessions"], summary="Delete a session")
+def delete_session(session_id: str, user_id: CurrentUser, database: DatabaseDependency) -> None:
+    """Delete a session and its messages. What was spent in it stays in the usage records."""
+    database.write_sync(repository.delete, user_id, session_id)
+
+
+@router.post("/sessions/{session_id}/messages/", status_code=201, tags=["messages"], summary="Store a message")
+def create_message(session_id: str, body: MessageCreate, user_id: CurrentUser, database: DatabaseDependency) -> Message:
+    """Store a message without asking a model."""
+    row = database.write_sync(messages.append, user_id, session_id, body.role, body.content, body.parent_message_id)
+    return _message(row)
+
+
+@router.get("/sessions/{session_id}/messages/", tags=["messages"], summary="List a session's messages")
+def list_messages(
+    session_id: str,
+    user_id: CurrentUser,
+    database: DatabaseDependency,
+    response: Response,
+    skip: Skip = 0,
+    limit: Limit = 100,
+) -> list[Message]:
+    """Return a session's messages, of all branches, oldest first."""
+    rows, total = database.read_sync(messages.page, user_id, session_id, skip, limit)
+    response.headers[TOTAL_HEADER] = str(total)
+    return [_message(row) for row in rows]
+
+
+@router.get("/messages/{message_id}", tags=["messages"], summary="Read a message")
+def read_message(message_id: RowId, user_id: CurrentUser, database: DatabaseDependency) -> Message:
+    """Return a message."""
+    return _message(database.read_sync(messages.get, user_id, message_id))
+
+
+@router.get("/messages/{message_id}/history", tags=["messages"], summary="Read the way to a message")
+def read_history(message_id: RowId, user_id: CurrentUser, database: DatabaseDependency) -> list[Message]:
+    """Return the messages from the root to this one."""
+    return [_message(row) for row in database.read_sync(messages.history, user_id, message_id)]
+
+
+def _session(row: Any) -> Session:
+    return Session.model_validate(row, from_attributes=True)
+
+
+def _message(row: Any) -> Message:
+    return Message.model_validate(row, from_attributes=True)

@@ -1,0 +1,131 @@
+"""Messages in the database: a tree in which each row names its parent."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from rini import canon
+from rini.db import AnyRow
+from rini.errors import InvalidRequestError, NotFoundError
+from rini.kit.clock import now
+from rini.sessions import repository
+from rini.sessions.tables import messages
+
+_table = messages.c
+_insert = messages.insert().returning(messages)
+_one = sa.select(messages).where(_table.id == sa.bindparam("message_id"), _table.user_id == sa.bindparam("user_id"))
+_parts_json = msgspec.json.Decoder(tuple[canon.Part, ...])
+
+
+def _path(*columns: sa.Column[Any]) -> sa.Select[*tuple[Any, ...]]:
+    """Return the select of a leaf's ancestors and itself, root first. It walks parents, so its cost is the path's length."""
+    leaf = sa.select(*columns, sa.literal(0).label("depth")).where(_table.id == sa.bindparam("leaf"))
+    walk = leaf.cte("walk", recursive=True)
+    parent = sa.select(*columns, walk.c.depth + 1).join(walk, _table.id == walk.c.parent_message_id)
+    walk = walk.union_all(parent)
+    return sa.select(*(walk.c[column.name] for column in columns)).order_by(walk.c.depth.desc())
+
+
+_history = _path(*messages.columns)
+_context = _path(_table.id, _table.parent_message_id, _table.role, _table.content, _table.parts, _table.origin)
+
+
+def add(
+    connection: Connection,
+    *,
+    session_id: str,
+    user_id: int,
+    role: str,
+    content: str,
+    parent_message_id: int | None,
+    parts: tuple[canon.Part, ...] = (),
+    origin: str | None = None,
+    status: str = "complete",
+    **fields: Any,
+) -> AnyRow:
+    """Store a message and return its row. ``parts`` are stored when they say more than ``content``."""
+    plain = not parts or (len(parts) == 1 and parts[0] == canon.Text(content))
+    return connection.execute(
+        _insert,
+        {
+            "session_id": session_id,
+            "user_id": user_id,
+            "role": role,
+            "content": content,
+            "parent_message_id": parent_message_id,
+            "parts": None if plain else msgspec.json.encode(parts).decode(),
+            "origin": origin,
+            "status": status,
+            "created_at": now(),
+            **fields,
+        },
+    ).one()
+
+
+def append(
+    connection: Connection, user_id: int, session_id: str, role: str, content: str, parent_message_id: int | None
+) -> AnyRow:
+    """Store a message at the tip of the current branch, or below the parent named, and make it the tip."""
+    session = repository.get_locked(connection, user_id, session_id)
+    parent = parent_of(connection, session, parent_message_id)
+    row = add(
+        connection,
+        session_id=session.id,
+        user_id=user_id,
+        role=role,
+        content=content,
+        parent_message_id=parent,
+    )
+    repository.move_head(connection, session.id, row.id)
+    return row
+
+
+def parent_of(connection: Connection, session: AnyRow, named: int | None) -> int | None:
+    """Return the id of the parent that a new message of ``session`` has. Raises InvalidRequestError for a foreign one."""
+    if named is None:
+        return session.head_message_id
+    found = sa.select(_table.id).where(_table.id == named, _table.session_id == session.id)
+    if connection.execute(found).first() is None:
+        raise InvalidRequestError(f"parent_message_id: there is no message {named} in this session.")
+    return named
+
+
+def get(connection: Connection, user_id: int, message_id: int) -> AnyRow:
+    """Return the user's message. Raises NotFoundError."""
+    row = connection.execute(_one, {"message_id": message_id, "user_id": user_id}).first()
+    if row is None:
+        raise NotFoundError(f"There is no message {message_id}.")
+    return row
+
+
+def history(connection: Connection, user_id: int, message_id: int) -> list[AnyRow]:
+    """Return the messages from the root to this one. Raises NotFoundError."""
+    get(connection, user_id, message_id)
+    return list(connection.execute(_history, {"leaf": message_id}).all())
+
+
+def page(connection: Connection, user_id: int, session_id: str, skip: int, limit: int) -> tuple[list[AnyRow], int]:
+    """Return some of a session's messages, of all branches, oldest first, and how many there are."""
+    session = repository.get(connection, user_id, session_id)
+    here = _table.session_id == session.id
+    total = connection.execute(sa.select(sa.func.count()).where(here)).scalar_one()
+    rows = connection.execute(sa.select(messages).where(here).order_by(_table.id).offset(skip).limit(limit)).all()
+    return list(rows), total
+
+
+def context(connection: Connection, leaf: int | None) -> tuple[canon.Message, ...]:
+    """Return the path to ``leaf`` as a model is to read it, root first."""
+    if leaf is None:
+        return ()
+    rows = connection.execute(_context, {"leaf": leaf}).all()
+    return tuple(
+        canon.Message(
+            role=role,
+            parts=(canon.Text(content),) if parts is None else _parts_json.decode(parts),
+            origin=origin,
+        )
+        for _, _, role, content, parts, origin in rows
+        if content or parts
+    )

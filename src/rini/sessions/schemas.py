@@ -1,0 +1,74 @@
+"""What the endpoints of sessions and messages take and give."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from rini.kit.parameters import LARGEST_ID
+from rini.kit.text import storable
+
+MemoryMode = Literal["auto", "explicit", "disabled"]
+Text = Annotated[str, AfterValidator(storable)]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class SessionWrite(BaseModel):
+    """A session to make or change. What a change leaves out stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"alias": "travel", "system_prompt": "Answer in one sentence."}}
+    )
+
+    alias: Annotated[Text, Field(max_length=1000)] | None = None
+    system_prompt: Annotated[Text, Field(max_length=1_000_000)] | None = None
+    memory_mode: Annotated[MemoryMode, BeforeValidator(_lower)] = "auto"
+
+
+class Session(BaseModel):
+    """A session. ``head_message_id`` is the tip of its current branch."""
+
+    id: str
+    user_id: int
+    alias: str | None
+    system_prompt: str | None
+    memory_mode: MemoryMode
+    head_message_id: int | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageCreate(BaseModel):
+    """A message to store without asking a model. Without a parent it continues the current branch."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"role": "user", "content": "Hello"}})
+
+    role: Literal["user", "assistant", "system"]
+    content: Text
+    parent_message_id: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = None
+
+
+class Message(BaseModel):
+    """A message. ``status`` is ``partial`` when its answer broke off, and ``status_reason`` says why."""
+
+    id: int
+    session_id: str
+    user_id: int
+    role: str
+    content: str
+    parent_message_id: int | None = None
+    file_reference: str | None = None
+    original_filename: str | None = None
+    mime_type: str | None = None
+    model_used: str | None = None
+    token_count: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    response_time_ms: int | None = None
+    status: Literal["complete", "partial"] = "complete"
+    status_reason: str | None = None
+    finish_reason: str | None = None
+    created_at: datetime

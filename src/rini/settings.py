@@ -1,0 +1,178 @@
+"""All settings, read once from the environment and from ``.env`` in the working directory.
+
+The table in docs/settings.md is made from this class; a test holds the two together.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong. The text is one sentence for each, without the secret's value."""
+
+
+class Settings(BaseSettings):
+    """The settings. Names in the environment are the aliases."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, case_sensitive=True, env_ignore_empty=True
+    )
+
+    env: Literal["development", "production"] = Field(
+        "development",
+        alias="RINI_ENV",
+        description="`production` refuses to start without secrets given in the environment.",
+    )
+    host: str = Field("127.0.0.1", alias="RINI_HOST", description="Address to listen on.")
+    port: int = Field(8000, alias="RINI_PORT", ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, alias="RINI_WORKERS", ge=1, le=256, description="Number of server processes.")
+    data_dir: Path = Field(
+        Path("data"),
+        alias="RINI_DATA_DIR",
+        description="Folder for the database, generated secrets, and what runs. Made with mode 0700.",
+    )
+    database_url: str = Field(
+        "",
+        alias="RINI_DATABASE_URL",
+        description="`sqlite:///path` or `postgresql://user:password@host/name`. Empty: `rini.db` in the data folder.",
+    )
+
+    api_master_key: SecretStr | None = Field(
+        None,
+        alias="RINI_API_MASTER_KEY",
+        description="32 bytes, base64 (url-safe or not): encrypts the stored provider keys. `rini keygen` makes one.",
+    )
+    api_master_keys_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        alias="RINI_API_MASTER_KEYS_OLD",
+        description="Former master keys, separated by commas: they still open keys until `rini keys rotate` has run.",
+    )
+    jwt_secret_key: SecretStr | None = Field(
+        None, alias="JWT_SECRET_KEY", description="Signs access tokens; at least 32 bytes. `rini keygen` makes one."
+    )
+    jwt_algorithm: Literal["HS256", "HS384", "HS512"] = Field(
+        "HS256", alias="JWT_ALGORITHM", description="HS256, HS384 or HS512."
+    )
+    jwt_access_token_expire_minutes: int = Field(
+        1440,
+        alias="JWT_ACCESS_TOKEN_EXPIRE_MINUTES",
+        ge=1,
+        description="How long an access token is valid, in minutes.",
+    )
+
+    signup: Literal["open", "closed"] = Field(
+        "open", alias="RINI_SIGNUP", description="`closed`: only `rini user create` makes users."
+    )
+    signup_limit: int = Field(
+        20,
+        alias="RINI_SIGNUP_LIMIT",
+        ge=0,
+        description="Users that one address may make in an hour, over all processes; 0 is no limit.",
+    )
+    allowed_private_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        alias="RINI_ALLOWED_PRIVATE_HOSTS",
+        description="Hosts, `host:port` or networks (10.0.0.0/8), separated by commas, that users' `base_url` may reach although private.",
+    )
+
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1", alias="RINI_OPENAI_BASE_URL", description="OpenAI's address, with `/v1`."
+    )
+    anthropic_base_url: str = Field(
+        "https://api.anthropic.com",
+        alias="RINI_ANTHROPIC_BASE_URL",
+        description="Anthropic's address, without a version.",
+    )
+    google_base_url: str = Field(
+        "https://generativelanguage.googleapis.com",
+        alias="RINI_GOOGLE_BASE_URL",
+        description="Gemini's address, without a version.",
+    )
+    connect_timeout: float = Field(
+        10.0, alias="RINI_CONNECT_TIMEOUT", gt=0, description="Seconds to connect to a provider."
+    )
+    first_byte_timeout: float = Field(
+        120.0, alias="RINI_FIRST_BYTE_TIMEOUT", gt=0, description="Seconds until a provider begins to answer."
+    )
+    between_bytes_timeout: float = Field(
+        120.0,
+        alias="RINI_BETWEEN_BYTES_TIMEOUT",
+        gt=0,
+        description="Seconds that a provider may be silent in an answer.",
+    )
+
+    local_model: Literal["on_demand", "preload", "off"] = Field(
+        "on_demand",
+        alias="RINI_LOCAL_MODEL",
+        description="When the model in the box is loaded: at its first use, when the server starts, or never.",
+    )
+    local_model_path: Path | None = Field(
+        None, alias="RINI_LOCAL_MODEL_PATH", description="A .gguf file to run instead of the model in the box."
+    )
+    prices_file: Path | None = Field(None, alias="RINI_PRICES_FILE", description="Your own prices: see docs/prices.md.")
+
+    max_body_bytes: int = Field(
+        20 * 1024 * 1024, alias="RINI_MAX_BODY_BYTES", ge=1024, description="Largest request body, in bytes."
+    )
+    shutdown_grace_seconds: float = Field(
+        30.0, alias="RINI_SHUTDOWN_GRACE_SECONDS", ge=0, description="Time that running answers get after SIGTERM."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", alias="RINI_LOG_FORMAT", description="`auto`: console on a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="RINI_LOG_LEVEL", description="The least severe events to log."
+    )
+
+    @field_validator("api_master_keys_old", "allowed_private_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [item.strip() for item in value.split(",") if item.strip()]
+        return value
+
+    @field_validator("openai_base_url", "anthropic_base_url", "google_base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return value
+
+    @cached_property
+    def database(self) -> str:
+        """The database's URL in SQLAlchemy's form."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'rini.db'}"
+        _, _, rest = self.database_url.partition("://")
+        return self.database_url if self.database_url.startswith("sqlite") else f"postgresql+psycopg://{rest}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where running processes keep their locks, journals and sockets."""
+        return self.data_dir / "run"
+
+
+def load_settings() -> Settings:
+    """Read the settings. Raises SettingsError with a sentence for each that is wrong, never with its value."""
+    try:
+        return Settings()  # pyright: ignore[reportCallIssue]  # every field has a default
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentences(error))) from None
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    return [
+        f"{item['loc'][0] if item['loc'] else 'settings'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_input=False, include_url=False)
+    ]

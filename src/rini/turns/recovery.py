@@ -1,0 +1,62 @@
+"""After a crash: what dead processes left unsettled is settled at the next start."""
+
+from pathlib import Path
+
+from sqlalchemy import exc
+
+from rini.db import Database
+from rini.inference.estimate import reply_tokens
+from rini.telemetry import logs
+from rini.turns.journal import Left, abandoned
+from rini.turns.settle import Settlement, settle
+from rini.usage import ledger
+
+_log = logs.get_logger(__name__)
+
+REASON = "interrupted"
+
+
+def recover(database: Database, run_dir: Path) -> int:
+    """Settle what is left in the journals of dead processes and return how many calls that were.
+
+    What a client had seen of an answer becomes a partial message. A call whose row exists already was settled just before its process died.
+    """
+    settled = 0
+    for path, calls in abandoned(run_dir):
+        for left in calls:
+            settled += _settle(database, left)
+        path.unlink(missing_ok=True)
+    if settled:
+        _log.warning("turns_recovered", turns=settled)
+    return settled
+
+
+def _settle(database: Database, left: Left) -> int:
+    reply = left.builder.reply()
+    call = left.call
+    record = call.record
+    record.outcome = "interrupted"
+    record.usage_estimated = True
+    if reply.usage is not None:
+        record.input_tokens = reply.usage.input_tokens
+    record.output_tokens = reply_tokens(reply)
+    if call.session_id is not None and call.question_id is not None:
+        settlement = Settlement(
+            record=record,
+            wire=call.wire,
+            reply=reply,
+            session_id=call.session_id,
+            question_id=call.question_id,
+            reason=REASON,
+        )
+        try:
+            database.write_sync(settle, settlement)
+        except exc.IntegrityError:
+            record.message_id = None  # settled already, or the session is gone: what follows tells which
+        else:
+            return 1
+    try:
+        database.write_sync(ledger.insert, [record])
+    except exc.IntegrityError:
+        return 0
+    return 1

@@ -1,0 +1,124 @@
+"""A turn, from top to bottom: load, call, settle.
+
+Nothing is held while the provider is called: no transaction, no connection. The question is stored before the call; the answer and its
+ledger row before the last bytes leave. A turn that breaks off settles what had come.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from sqlalchemy import exc
+
+from rini.canon import Request
+from rini.db import AnyRow, Database
+from rini.errors import NotFoundError, RiniError, StorageUnavailableError
+from rini.inference.meter import Meter
+from rini.inference.target import Router
+from rini.kit.draining import process as draining
+from rini.kit.http import Transport
+from rini.providers.parameters import request_with
+from rini.turns.journal import Journal
+from rini.turns.load import load
+from rini.turns.running import RunningCall
+from rini.turns.settle import Settlement, settle
+from rini.turns.values import Answer, Ask, Listener
+from rini.usage.ledger import Ledger, Outcome
+from rini.usage.prices import Prices
+
+
+class Turns:
+    """Takes turns. One for each process."""
+
+    def __init__(
+        self, database: Database, router: Router, transport: Transport, ledger: Ledger, prices: Prices, journal: Journal
+    ) -> None:
+        self._database = database
+        self._router = router
+        self._transport = transport
+        self._ledger = ledger
+        self._prices = prices
+        self._journal = journal
+        self._settling: set[asyncio.Task[Any]] = set()
+
+    async def take(self, ask: Ask, listener: Listener | None = None) -> Answer:
+        """Ask the model and return its answer, stored and booked; with a ``listener``, stream it on the way.
+
+        Raises RiniError. When the caller is cancelled, so is the provider's call, at once, and what had come is settled.
+        """
+        call = await self._begin(ask, stream=listener is not None)
+        try:
+            if listener is None:
+                await call.complete(self._transport)
+            else:
+                await call.stream(self._transport, listener)
+        except RiniError as error:
+            await self._settle(call, "provider_failed" if call.begun else "refused", error)
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.create_task(self._settle(call, "interrupted" if draining.begun else "client_left"))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+            raise
+        return await self._settle(call, "complete")
+
+    async def close(self) -> None:
+        """Wait until all that broke off is settled."""
+        while self._settling:
+            await asyncio.wait(self._settling)
+
+    async def _begin(self, ask: Ask, *, stream: bool) -> RunningCall:
+        target = await self._router.target(ask.user_id, ask.provider, ask.key_id)
+        request = request_with(
+            target.provider, ask.model, ask.params, Request(model=ask.model, messages=ask.messages, stream=stream)
+        )
+        loaded = None
+        if ask.session_id is not None:
+            loaded = await self._database.write(load, ask)
+            request = msgspec.structs.replace(request, messages=(*loaded.context, *ask.messages))
+        meter = Meter(
+            self._prices,
+            target,
+            ask.model,
+            user_id=ask.user_id,
+            endpoint=ask.endpoint,
+            stream=stream,
+            request_id=ask.request_id,
+        )
+        return RunningCall(target, request, loaded, meter, self._journal)
+
+    async def _settle(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> Answer:
+        reply, loaded = call.reply, call.loaded
+        record = call.meter.close(outcome, call.request, reply, error)
+        try:
+            if loaded is None:
+                await self._ledger.record(record)
+                return Answer(reply, record)
+            answer = await self._store(
+                Settlement(
+                    record=record,
+                    wire=call.target.provider.codec.name,
+                    reply=reply,
+                    session_id=loaded.session_id,
+                    question_id=loaded.question.id,
+                    reason=None if outcome == "complete" else error.code if error else outcome,
+                )
+            )
+        finally:
+            self._journal.end(record.call_id)
+        if error is not None:
+            error.fields["user_message_id"] = loaded.question.id
+            error.fields["assistant_message_id"] = answer.id if answer is not None else None
+        return Answer(reply, record, loaded.question, answer)
+
+    async def _store(self, settlement: Settlement) -> AnyRow | None:
+        try:
+            return await self._database.write(settle, settlement)
+        except exc.IntegrityError:
+            # The session, or its user, was deleted meanwhile. What was spent is booked all the same.
+            settlement.record.message_id = None
+            await self._ledger.record(settlement.record)
+            raise NotFoundError("The session was deleted while the model answered.") from None
+        except StorageUnavailableError:
+            await self._ledger.record(settlement.record)
+            raise

@@ -1,0 +1,1 @@
+"""What calls consumed and what that costs: the ledger, prices, and reports over both."""

@@ -1,0 +1,154 @@
+"""The ledger: one row for every call of a model.
+
+Rows are committed in groups, many requests to a transaction, and before the last byte of each answer leaves.
+"""
+
+import asyncio
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection
+
+from rini.db import Database
+from rini.errors import StorageUnavailableError
+from rini.telemetry import logs, metrics
+from rini.usage.tables import usage_records
+
+GATHER_SECONDS = 0.003
+MOST_KEPT_ROWS = 100_000
+RETRY_SECONDS = 1.0
+
+Outcome = Literal["complete", "client_left", "provider_failed", "refused", "interrupted"]
+
+_insert = usage_records.insert()
+_log = logs.get_logger(__name__)
+
+
+class UsageRecord(msgspec.Struct, kw_only=True, dict=False):
+    """One call. Tokens are None where nobody counted them; ``cost_usd`` is Decimal dollars, None when unpriced.
+
+    ``outcome``: ``complete``; ``client_left`` and ``provider_failed`` broke off in the middle; ``refused`` got an error instead
+    of an answer; ``interrupted`` is a call that a dead process left behind.
+    """
+
+    call_id: str
+    user_id: int
+    endpoint: str
+    provider: str
+    model: str
+    created_at: datetime
+    request_id: str | None = None
+    session_id: str | None = None
+    message_id: int | None = None
+    key_id: int | None = None
+    stream: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    usage_estimated: bool = False
+    cost_usd: Decimal | None = None
+    outcome: Outcome = "complete"
+    error_code: str | None = None
+    latency_ms: int | None = None
+    first_token_ms: int | None = None
+
+
+def insert(connection: Connection, records: list[UsageRecord]) -> None:
+    """Write rows."""
+    connection.execute(_insert, [msgspec.structs.asdict(record) for record in records])
+
+
+class Ledger:
+    """Gathers rows for a few milliseconds and commits them together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[UsageRecord] = []
+        self._flush: asyncio.Task[None] | None = None
+        self._kept: list[UsageRecord] = []
+        self._retry: asyncio.Task[None] | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all rows that were taken are in the database, or on their way."""
+        return not self._kept
+
+    async def record(self, record: UsageRecord) -> None:
+        """Return once the row is committed.
+
+        When the database does not take it the row is kept and tried again, and logged: a paid answer is not
+        withheld because it could not be booked.
+        """
+        self._waiting.append(record)
+        if self._flush is None:
+            self._flush = asyncio.create_task(self._flush_soon())
+        await asyncio.shield(self._flush)
+
+    async def close(self) -> None:
+        """Write what waits, and try once more what could not be written."""
+        if self._flush is not None:
+            await self._flush
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._kept:
+            kept, self._kept = self._kept, []
+            await self._write(kept)
+
+    async def _flush_soon(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        records, self._waiting = self._waiting, []
+        # From here on a new row starts the next group.
+        self._flush = None
+        await self._write(records)
+
+    async def _write(self, records: list[UsageRecord]) -> None:
+        try:
+            await self._database.write(insert, records)
+        except StorageUnavailableError as error:
+            self._keep(records, error)
+        except exc.IntegrityError:
+            await self._write_singly(records)
+        else:
+            metrics.observe_ledger_rows(len(records))
+
+    async def _write_singly(self, records: list[UsageRecord]) -> None:
+        """Find the row that belongs to a user who was deleted meanwhile: it goes with the user."""
+        for record in records:
+            try:
+                await self._database.write(insert, [record])
+            except StorageUnavailableError as error:
+                self._keep([record], error)
+            except exc.IntegrityError:
+                _log.warning("usage_row_without_user", call_id=record.call_id, user_id=record.user_id)
+            else:
+                metrics.observe_ledger_rows(1)
+
+    def _keep(self, records: list[UsageRecord], error: StorageUnavailableError) -> None:
+        for record in records:
+            _log.error("usage_row_not_written", reason=str(error), row=msgspec.to_builtins(record))
+        self._kept.extend(records[: MOST_KEPT_ROWS - len(self._kept)])
+        if self._retry is None:
+            self._retry = asyncio.create_task(self._retry_kept())
+
+    async def _retry_kept(self) -> None:
+        while self._kept:
+            await asyncio.sleep(RETRY_SECONDS)
+            kept, self._kept = self._kept, []
+            try:
+                await self._database.write(insert, kept)
+            except StorageUnavailableError:
+                self._kept = kept + self._kept
+            except exc.IntegrityError:
+                await self._write_singly(kept)
+            else:
+                metrics.observe_ledger_rows(len(kept))
+                _log.info("usage_rows_written_late", rows=len(kept))
+        self._retry = None
