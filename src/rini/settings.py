@@ -3,6 +3,7 @@
 The table in docs/settings.md is made from this class; a test holds the two together.
 """
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -147,7 +148,18 @@ class Settings(BaseSettings):
     def _database(cls, value: str) -> str:
         if value and not value.startswith(("sqlite:///", "postgresql://", "postgres://", "postgresql+psycopg://")):
             raise ValueError("must start with sqlite:/// or postgresql://")
+        if value.startswith("sqlite:") and value.removeprefix("sqlite:///") in ("", ":memory:"):
+            raise ValueError("must name a file: several connections share the database")
         return value
+
+    def prepare_data_dir(self) -> None:
+        """Make the data folder where there is none. Raises SettingsError when it cannot be written."""
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"RINI_DATA_DIR: {self.data_dir} cannot be made: {error.strerror}.") from None
+        if not os.access(self.data_dir, os.W_OK | os.X_OK):
+            raise SettingsError(f"RINI_DATA_DIR: {self.data_dir} cannot be written.")
 
     @cached_property
     def database(self) -> str:
@@ -163,16 +175,21 @@ class Settings(BaseSettings):
         return self.data_dir / "run"
 
 
-def load_settings() -> Settings:
-    """Read the settings. Raises SettingsError with a sentence for each that is wrong, never with its value."""
+def load_settings(**given: object) -> Settings:
+    """Read the settings; ``given``, by their names in the environment, go before it.
+
+    Raises SettingsError with a sentence for each that is wrong, never with its value.
+    """
     try:
-        return Settings()  # pyright: ignore[reportCallIssue]  # every field has a default
+        return Settings(**given)  # pyright: ignore[reportArgumentType]  # that is what is checked here
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentences(error))) from None
+        raise SettingsError(" ".join(_sentences(error))) from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env is not UTF-8.") from None
 
 
 def _sentences(error: ValidationError) -> list[str]:
     return [
-        f"{item['loc'][0] if item['loc'] else 'settings'}: {item['msg'].removeprefix('Value error, ')}"
+        f"{item['loc'][0] if item['loc'] else 'settings'}: {item['msg'].removeprefix('Value error, ')}."
         for item in error.errors(include_input=False, include_url=False)
     ]

@@ -24,10 +24,9 @@ class Request(NamedTuple):
 class Upstream:
     """``answer(connection, request)`` is a coroutine function that writes to ``connection``."""
 
-    def __init__(self, answer, *, tls=None, greedy=True, port=0):
+    def __init__(self, answer, *, tls=None, port=0):
         self.answer = answer
         self.tls = tls
-        self.greedy = greedy
         self.port = port
         self.requests = []
         self.connections = []
@@ -73,8 +72,6 @@ class Socket(asyncio.Protocol):
         self.transport = transport
         self.upstream.connections.append(self)
         self.number = len(self.upstream.connections)
-        if not self.upstream.greedy:
-            transport.pause_reading()
 
     def connection_lost(self, error):  # noqa: ARG002  # asyncio's signature
         self.lost.set()

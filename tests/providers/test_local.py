@@ -352,7 +352,9 @@ def test_child_holds_nothing_of_its_parent(running):
     run_dir, endpoint, listener = running
     process = Path("/proc") / str(published(run_dir)["pid"])
     assert f"socket:[{listener}]" not in {str(path.readlink()) for path in (process / "fd").iterdir()}
-    assert b"sk-of-the-server" not in (process / "environ").read_bytes()
+    environment = (process / "environ").read_bytes().split(b"\0")
+    assert b"OPENAI_API_KEY=sk-of-the-server" not in environment
+    assert b"OMP_WAIT_POLICY=passive" in environment
     assert (process / "fd/1").readlink() == (process / "fd/2").readlink() == run_dir / "local-model.log"
     assert os.getpriority(os.PRIO_PROCESS, int(process.name)) > os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getsid(int(process.name)) == int(process.name)

@@ -79,6 +79,11 @@ def test_an_error_is_kept_whole():
     assert (status, json.loads(body)) == (400, error("invalid_request_error", code="image_dimensions_too_large"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_error():
+    body = b"\xef\xbb\xbf" + json.dumps(error("overloaded_error")).encode()
+    assert decode(529, body).message == "Sorry"
+
+
 def test_plain_text_is_shortened():
     assert decode(503, b"x" * 600).message == "x" * 500
     assert decode(500, b"").message == "HTTP status 500"

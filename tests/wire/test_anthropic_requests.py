@@ -515,6 +515,13 @@ def test_reasoning_of_others_is_fitted(
     assert left_out == dropped
 
 
+def test_sampling_kept_from_this_wire_gives_way_to_what_canon_says():
+    kept = {"anthropic": {"temperature": 1.5, "top_k": 3}}
+    body, dropped = encode(temperature=0.2, extras=kept)
+    assert (body["temperature"], dropped) == (0.2, ())
+    assert "top_k" not in body
+
+
 def test_no_room_for_thinking_switches_it_off():
     body, dropped = encode(reasoning=Reasoning(budget_tokens=2000), max_tokens=500)
     assert body["thinking"] == {"type": "disabled"}

@@ -371,6 +371,20 @@ def test_parts_of_others_find_their_place():
     assert [event["delta"]["signature"] for event in signatures] == ["ab"]
 
 
+def test_an_opaque_part_keeps_its_place_before_the_next():
+    value = {"type": "server_tool_use", "id": "s", "name": "n", "input": {}}
+    events = (Start("r"), PartStart(0, Opaque("anthropic", value)), PartStart(1, Text("x")), PartStop(1), PartStop(0))
+    written = events_in(encode(*events, Finish("stop")))
+    assert [event.get("index") for event in written if event["type"] == "content_block_start"] == [0, 1]
+    assert collect(decode(encode(*events, Finish("stop")))).choices[0].parts == (Opaque("anthropic", value), Text("x"))
+
+
+def test_the_last_usage_repeats_the_counts_and_nothing_else_that_was_told():
+    usage = Usage(5, 1, extras={"anthropic": {"service_tier": "standard", "iterations": []}})
+    last = events_in(encode(Start("m"), UsageUpdate(usage), Finish("stop")))[-2]
+    assert last["usage"] == {"input_tokens": 5, "output_tokens": 1}
+
+
 def test_a_sign_of_life_is_a_ping():
     encoder = ANTHROPIC.stream_encoder()
     assert encoder.feed(Meta()) == b'event: ping\ndata: {"type":"ping"}\n\n'

@@ -6,7 +6,6 @@ A sealed value is ``key id (8 bytes) + nonce (12) + ciphertext and tag``.
 """
 
 import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Iterable
@@ -19,44 +18,48 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from rini.errors import KeyUnreadableError
 from rini.kit.secrets_file import read_secrets
+from rini.telemetry import logs
 
 MASTER_KEY_BYTES = 32
 _ID_BYTES = 8
 _NONCE_BYTES = 12
 
+_log = logs.get_logger(__name__)
+
 
 class Keyring:
     """The master keys that this process has: the first seals, all of them open.
 
-    ``file`` is the data folder's secrets file; it is read again when a sealed value names a key that is not known yet, so
-    that a rotation in another process reaches this one.
+    ``file`` is the data folder's secrets file. What another process adds there counts here too: a new first key from the next
+    ``seal`` on, the others when a sealed value names a key that is not known yet.
     """
 
     def __init__(self, master_keys: Iterable[bytes], file: Path | None = None) -> None:
         self._ciphers: dict[bytes, AESGCM] = {}
         self._current = b""
         self._file = file
-        for master_key in master_keys:
-            self._add(master_key)
+        self._seen: tuple[int, int] | None = None
+        self._add(master_keys)
         if not self._current:
             raise ValueError("A keyring needs a master key.")
 
     @property
     def current_id(self) -> str:
         """The id of the key that seals, in hex."""
+        self._follow_file()
         return self._current.hex()
 
     def seal(self, plaintext: str, place: str) -> bytes:
         """Encrypt ``plaintext`` for ``place``."""
-        nonce = os.urandom(_NONCE_BYTES)
-        ciphertext = self._ciphers[self._current].encrypt(nonce, plaintext.encode(), place.encode())
-        return self._current + nonce + ciphertext
+        self._follow_file()
+        key_id, nonce = self._current, os.urandom(_NONCE_BYTES)
+        return key_id + nonce + self._ciphers[key_id].encrypt(nonce, plaintext.encode(), place.encode())
 
     def open(self, sealed: bytes, place: str) -> str:
         """Decrypt what was sealed for ``place``. Raises KeyUnreadableError."""
         key_id, nonce = sealed[:_ID_BYTES], sealed[_ID_BYTES : _ID_BYTES + _NONCE_BYTES]
         if key_id not in self._ciphers:
-            self._read_file()
+            self._follow_file()
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise KeyUnreadableError(
@@ -68,16 +71,44 @@ class Keyring:
         except InvalidTag:
             raise KeyUnreadableError("The stored key does not belong where it stands; store it again.") from None
 
-    def _add(self, master_key: bytes) -> None:
-        key_id = hashlib.sha256(b"rini master key id" + master_key).digest()[:_ID_BYTES]
-        derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"rini/provider-keys/1").derive(master_key)
-        self._ciphers.setdefault(key_id, AESGCM(derived))
-        self._current = self._current or key_id
+    def _add(self, master_keys: Iterable[bytes]) -> None:
+        ids = [self._cipher(master_key) for master_key in master_keys]
+        if ids:
+            self._current = ids[0]
 
-    def _read_file(self) -> None:
-        if self._file is not None:
-            for text in read_secrets(self._file).get("master_keys", ()):
-                self._add(decode_master_key(text))
+    def _cipher(self, master_key: bytes) -> bytes:
+        key_id = hashlib.sha256(b"rini master key id" + master_key).digest()[:_ID_BYTES]
+        if key_id not in self._ciphers:
+            derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"rini/provider-keys/1").derive(master_key)
+            self._ciphers[key_id] = AESGCM(derived)
+        return key_id
+
+    def _follow_file(self) -> None:
+        version = _version(self._file)
+        if self._file is None or version is None or version == self._seen:
+            return
+        self._seen = version
+        try:
+            self._add([decode_master_key(text) for text in read_secrets(self._file).get("master_keys", ())])
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            # Somebody edits it by hand: the keys that were good so far go on.
+            _log.error("secrets_file_not_read", path=self._file, reason=type(error).__name__)
+
+
+def key_id_of(sealed: bytes) -> str:
+    """Return the id of the master key under which ``sealed`` was sealed, in hex."""
+    return sealed[:_ID_BYTES].hex()
+
+
+def _version(file: Path | None) -> tuple[int, int] | None:
+    """Return what changes with every replacement of the file; ``None`` where there is none."""
+    if file is None:
+        return None
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def decode_master_key(text: str) -> bytes:
@@ -85,10 +116,10 @@ def decode_master_key(text: str) -> bytes:
     plain = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("is not base64") from None
     if len(key) != MASTER_KEY_BYTES:
-        raise ValueError(f"holds {len(key)} bytes instead of {MASTER_KEY_BYTES}")
+        raise ValueError(f"is the base64 of {len(key)} bytes instead of {MASTER_KEY_BYTES}")
     return key
 
 

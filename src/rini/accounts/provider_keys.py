@@ -4,10 +4,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.accounts.keyring import Keyring
+from rini.accounts.keyring import Keyring, key_id_of
 from rini.accounts.tables import provider_keys
 from rini.db import AnyRow
-from rini.errors import NotFoundError, ProviderKeyMissingError
+from rini.errors import KeyUnreadableError, NotFoundError, ProviderKeyMissingError
 from rini.kit.clock import now
 
 _table = provider_keys.c
@@ -54,14 +54,13 @@ def store(
             description=description,
             base_url=base_url,
             sealed=b"",
-            master_key_id=keyring.current_id,
+            master_key_id="",
             created_at=moment,
             updated_at=moment,
         )
     ).scalar_one()
-    # The row's own id is part of what the ciphertext is bound to, so it must exist first.
-    sealed = keyring.seal(value, _place(key_id, user_id, provider))
-    connection.execute(provider_keys.update().where(_table.id == key_id).values(sealed=sealed))
+    # The row's own id is part of what the ciphertext is bound to, so it must exist first; see also begin_resealing.
+    _write_sealed(connection, key_id, keyring.seal(value, _place(key_id, user_id, provider)))
     return get(connection, user_id, key_id)
 
 
@@ -117,25 +116,48 @@ def open_key(connection: Connection, keyring: Keyring, user_id: int, provider: s
     return OpenKey(row.id, value, row.base_url)
 
 
-def reseal_some(connection: Connection, keyring: Keyring, after: int, most: int = 100) -> tuple[int, int] | None:
-    """Seal up to ``most`` keys with ids above ``after`` under the current master key.
+class Resealed(msgspec.Struct, frozen=True):
+    """A step of a rotation: the last id that was looked at, how many keys changed, and which do not open."""
 
-    Returns the last id that was looked at and how many changed; ``None`` at the end.
+    last_id: int
+    changed: int
+    unreadable: tuple[int, ...]
+
+
+def begin_resealing(connection: Connection) -> None:
+    """Wait until all keys that may have been sealed before a new master key was there can be read.
+
+    ``store`` looks for a new master key after its insert. So who inserted before this lock is waited for, and who does after it
+    seals under the new one. In SQLite writers take turns anyway.
     """
-    rows = connection.execute(sa.select(provider_keys).where(_table.id > after).order_by(_table.id).limit(most)).all()
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("LOCK TABLE provider_keys IN SHARE MODE"))
+
+
+def reseal_some(connection: Connection, keyring: Keyring, after: int, most: int = 100) -> Resealed | None:
+    """Seal up to ``most`` keys with ids above ``after`` under the current master key; return ``None`` at the end.
+
+    What does not open under any master key is left as it is.
+    """
+    others = sa.select(provider_keys).where(_table.id > after, _table.master_key_id != keyring.current_id)
+    rows = connection.execute(others.order_by(_table.id).limit(most)).all()
     if not rows:
         return None
-    changed = 0
+    unreadable: list[int] = []
     for row in rows:
-        if row.master_key_id == keyring.current_id:
-            continue
         place = _place(row.id, row.user_id, row.model_provider)
-        sealed = keyring.seal(keyring.open(row.sealed, place), place)
-        connection.execute(
-            provider_keys.update().where(_table.id == row.id).values(sealed=sealed, master_key_id=keyring.current_id)
-        )
-        changed += 1
-    return rows[-1].id, changed
+        try:
+            value = keyring.open(row.sealed, place)
+        except KeyUnreadableError:
+            unreadable.append(row.id)
+        else:
+            _write_sealed(connection, row.id, keyring.seal(value, place))
+    return Resealed(rows[-1].id, len(rows) - len(unreadable), tuple(unreadable))
+
+
+def _write_sealed(connection: Connection, key_id: int, sealed: bytes) -> None:
+    values = {"sealed": sealed, "master_key_id": key_id_of(sealed)}
+    connection.execute(provider_keys.update().where(_table.id == key_id).values(values))
 
 
 def _place(key_id: int, user_id: int, provider: str) -> str:

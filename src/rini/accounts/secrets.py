@@ -2,7 +2,7 @@
 
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -27,50 +27,73 @@ def load_secrets(settings: Settings) -> Secrets:
 
     In development what the settings lack is made once and kept in the data folder; in production that is refused.
     """
-    file = settings.data_dir / SECRETS_FILE
     given_master = settings.api_master_key.get_secret_value() if settings.api_master_key else None
     given_jwt = settings.jwt_secret_key.get_secret_value() if settings.jwt_secret_key else None
-    _refuse_what_production_lacks(settings, given_master, given_jwt)
-    stored: dict[str, Any] = {}
-    generated = None
-    if given_master is None or given_jwt is None:
-        missing_before = not file.exists()
-
-        def complete(content: dict[str, Any]) -> None:
-            content.setdefault("master_keys", [make_master_key()])
-            content.setdefault("jwt_secret_key", secrets.token_urlsafe(48))
-
-        stored = update_secrets(file, complete)
-        generated = file if missing_before else None
-    old = [_master_key("RINI_API_MASTER_KEYS_OLD", key.get_secret_value()) for key in settings.api_master_keys_old]
-    if given_master is not None:
-        current = [_master_key("RINI_API_MASTER_KEY", given_master)]
-    else:
-        current = [_master_key(str(file), key) for key in stored["master_keys"]]
-    jwt_text = given_jwt if given_jwt is not None else str(stored["jwt_secret_key"])
+    _refuse(_mistakes(settings, given_master, given_jwt))
+    file = settings.data_dir / SECRETS_FILE
+    stored, generated = _stored(file, master=given_master is None, jwt=given_jwt is None)
+    current = [given_master] if given_master is not None else stored["master_keys"]
+    old = [key.get_secret_value() for key in settings.api_master_keys_old]
     return Secrets(
-        keyring=Keyring([*current, *old], file if given_master is None else None),
-        jwt_key=jwt_text.encode(),
+        keyring=Keyring(map(decode_master_key, [*current, *old]), file if given_master is None else None),
+        jwt_key=(given_jwt if given_jwt is not None else str(stored["jwt_secret_key"])).encode(),
         generated=generated,
     )
 
 
-def _refuse_what_production_lacks(settings: Settings, master: str | None, jwt: str | None) -> None:
-    if settings.env != "production":
-        return
-    wrong: list[str] = []
-    if master is None:
-        wrong.append("RINI_API_MASTER_KEY is missing (32 bytes, base64)")
-    if jwt is None:
-        wrong.append("JWT_SECRET_KEY is missing (at least 32 bytes)")
-    elif len(jwt.encode()) < JWT_KEY_BYTES:
-        wrong.append(f"JWT_SECRET_KEY has {len(jwt.encode())} bytes instead of at least {JWT_KEY_BYTES}")
-    if wrong:
-        raise SettingsError("; ".join(wrong) + ". `rini keygen` makes both.")
+def _mistakes(settings: Settings, master: str | None, jwt: str | None) -> list[str]:
+    found: list[str] = []
+    production = settings.env == "production"
+    if master is not None:
+        found += _wrong_key("RINI_API_MASTER_KEY", master)
+    elif production:
+        found.append("RINI_API_MASTER_KEY is missing (32 bytes, base64)")
+    for old in settings.api_master_keys_old:
+        found += _wrong_key("RINI_API_MASTER_KEYS_OLD", old.get_secret_value())
+    if production and jwt is None:
+        found.append(f"JWT_SECRET_KEY is missing (at least {JWT_KEY_BYTES} bytes)")
+    elif production and jwt is not None and len(jwt.encode()) < JWT_KEY_BYTES:
+        found.append(f"JWT_SECRET_KEY has {len(jwt.encode())} bytes instead of at least {JWT_KEY_BYTES}")
+    return found
 
 
-def _master_key(name: str, text: str) -> bytes:
+def _wrong_key(name: str, text: str) -> list[str]:
     try:
-        return decode_master_key(text)
+        decode_master_key(text)
     except ValueError as error:
-        raise SettingsError(f"{name} {error}: it must be the base64 of 32 bytes. `rini keygen` makes one.") from None
+        return [f"{name} {error}"]
+    return []
+
+
+def _refuse(mistakes: list[str]) -> None:
+    if mistakes:
+        raise SettingsError(f"{'; '.join(mistakes)}. `rini keygen` makes good ones.")
+
+
+def _stored(file: Path, *, master: bool, jwt: bool) -> tuple[dict[str, Any], Path | None]:
+    """Return what the file holds, with what is asked for, and the file's path when some of that was made just now."""
+    if not (master or jwt):
+        return {}, None
+    made = False
+
+    def complete(content: dict[str, Any]) -> None:
+        nonlocal made
+        if master and "master_keys" not in content:
+            content["master_keys"] = [make_master_key()]
+            made = True
+        if jwt and "jwt_secret_key" not in content:
+            content["jwt_secret_key"] = secrets.token_urlsafe(48)
+            made = True
+
+    try:
+        stored = update_secrets(file, complete)
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}.") from None
+    except ValueError:
+        raise SettingsError(f"{file} does not hold what Rini wrote: restore it, or what it sealed is lost.") from None
+    if master:
+        keys = stored["master_keys"]
+        if not keys or not isinstance(keys, list):
+            raise SettingsError(f"{file}: master_keys is not a list of keys.")
+        _refuse([wrong for key in cast("list[Any]", keys) for wrong in _wrong_key(f"{file}: a master key", str(key))])
+    return stored, file if made else None

@@ -158,7 +158,7 @@ def show_usage(record: UsageRecord) -> UsageShown:
         cache_read_tokens=record.cache_read_tokens,
         cache_write_tokens=record.cache_write_tokens,
         reasoning_tokens=record.reasoning_tokens,
-        cost_usd=None if record.cost_usd is None else f"{record.cost_usd:f}",
+        cost_usd=None if record.cost_usd is None else f"{record.cost_usd.normalize():f}",
     )
 
 

@@ -33,7 +33,10 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a model answered: mostly one choice, several when the request's ``n`` asked for them, none when blocked."""
+    """What a model answered: mostly one choice, several when the request's ``n`` asked for them.
+
+    An answer that a filter left nothing of is one choice without parts that finished for ``safety``.
+    """
 
     choices: tuple[Choice, ...] = ()
     usage: Usage | None = None

@@ -4,15 +4,18 @@ import fcntl
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 
 HEAD = "0001"
 """The newest revision. A test holds it to what is in versions/."""
 
 ADVISORY_LOCK = 7_236_018_944_102
+CONNECT_SECONDS = 10
+BUSY_SECONDS = 15
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -23,24 +26,55 @@ class MigrationError(Exception):
 def migrate(url: str) -> bool:
     """Bring the database at ``url`` to HEAD and tell whether anything was done. Raises MigrationError.
 
-    Processes that start at once wait for one another: by a lock on a file beside an SQLite database, by an advisory lock
-    in Postgres. A database that is up to date costs one query and does not import Alembic.
+    All of it is one transaction: a migration that fails leaves the database as it was. A database that is up to date costs one
+    query and does not import Alembic.
     """
-    parsed = make_url(url)
-    engine = sa.create_engine(parsed, poolclass=pool.NullPool)
+    with alone(url) as connection:
+        found = current_revision(connection)
+        if found == HEAD:
+            return False
+        # Alembic takes 0.2 s to import, which a start on a current database need not spend.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+        from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise MigrationError(
+                f"The database is at revision {found}, which this version of Rini does not know: "
+                f"it was made by a newer one. Install that version, or restore a backup."
+            )
+        command.upgrade(config, "head")
+    return True
+
+
+@contextmanager
+def alone(url: str) -> Generator[Connection]:
+    """Open the database in a transaction that nobody else can migrate beside. Raises MigrationError, also for what fails within.
+
+    Processes that start at once wait for one another: by a lock on a file beside an SQLite database, by an advisory lock
+    in Postgres.
+    """
     try:
-        if parsed.get_backend_name() == "sqlite":
-            path = Path(parsed.database or "")
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _file_lock(path.with_name(path.name + ".migrate")), engine.connect() as connection:
-                return _migrate(connection)
-        with engine.connect() as connection, _advisory_lock(connection):
-            return _migrate(connection)
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):
+        raise MigrationError("RINI_DATABASE_URL is not a database's URL.") from None
+    try:
+        opened = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+        with opened as connection:
+            yield connection
     except exc.DBAPIError as error:
         reason = str(error.orig).strip().splitlines()
-        raise MigrationError(f"The database cannot be opened or migrated: {reason[0] if reason else error}.") from error
-    finally:
-        engine.dispose()
+        raise MigrationError(f"{_named(parsed)} cannot be opened or migrated: {(reason or [''])[0]}.") from error
+    except OSError as error:
+        raise MigrationError(f"{_named(parsed)} cannot be opened: {error.strerror}.") from error
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise MigrationError("Postgres needs another package: run `pip install 'rini[postgres]'`.") from error
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -50,45 +84,37 @@ def current_revision(connection: Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _migrate(connection: Connection) -> bool:
-    found = current_revision(connection)
-    connection.rollback()
-    if found == HEAD:
-        return False
-    # Alembic takes 0.2 s to import, which a start on a current database need not spend.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise MigrationError(
-            f"The database is at revision {found}, which this version of Rini does not know: "
-            f"it was made by a newer one. Install that version, or restore a backup."
-        )
-    command.upgrade(config, "head")
-    connection.commit()
-    return True
+def _named(url: URL) -> str:
+    """Name the database, without its password."""
+    return f"The database {url.database if url.get_backend_name() == 'sqlite' else url.render_as_string()}"
 
 
 @contextmanager
-def _file_lock(path: Path) -> Generator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _sqlite(url: URL) -> Generator[Connection]:
+    path = Path(url.database or "")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.with_name(path.name + ".migrate").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # With isolation_level=None sqlite3 begins no transactions by itself: its own would leave tables out.
+        with _connected(url, {"timeout": BUSY_SECONDS, "isolation_level": None}) as connection, connection.begin():
+            # A running server may write meanwhile: who begins as a reader could not wait for its turn.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
 
 
 @contextmanager
-def _advisory_lock(connection: Connection) -> Generator[None]:
-    # A lock of the session, not of the transaction: the migration commits in between.
-    connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
-    connection.commit()
+def _postgres(url: URL) -> Generator[Connection]:
+    with _connected(url, {"connect_timeout": CONNECT_SECONDS}) as connection, connection.begin():
+        # It ends with the transaction, whatever becomes of it.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        yield connection
+
+
+@contextmanager
+def _connected(url: URL, connect_args: dict[str, Any]) -> Generator[Connection]:
+    engine = sa.create_engine(url, poolclass=pool.NullPool, connect_args=connect_args)
     try:
-        yield
+        with engine.connect() as connection:
+            yield connection
     finally:
-        connection.rollback()
-        connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
-        connection.commit()
+        engine.dispose()

@@ -3,13 +3,14 @@
 Nothing here knows of users, sessions or the ledger.
 """
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from rini.canon import Event, Reply, Request
-from rini.errors import RiniError, UnsupportedParameterError
+from rini.errors import ProviderUnreachableError, RiniError, UnsupportedParameterError
 from rini.inference.target import Target
-from rini.kit.http import StreamedResponse, Transport, TransportError
+from rini.kit.http import Response, StreamedResponse, Transport, TransportError
 from rini.providers.failures import failure_error, malformed_error, redirect_error, transport_error
 from rini.wire.codec import MalformedError, StreamDecoder, UnsupportedError
 
@@ -18,21 +19,18 @@ LARGEST_ERROR_BYTES = 1024 * 1024
 
 async def complete(transport: Transport, target: Target, request: Request) -> Reply:
     """Return the whole answer to ``request``. Raises RiniError; when the caller is cancelled, so is the provider's call."""
-    provider = target.provider
-    codec = provider.codec
-    body = encode(target, request)
     try:
-        response = await transport.post(
-            target.base_url + codec.path(request.model, stream=False), target.headers, body, trusted=target.trusted
-        )
-    except TransportError as error:
-        raise transport_error(error, provider) from error
+        response = await _post(transport, target, request)
+    except ProviderUnreachableError:
+        if target.revive is None:
+            raise
+        response = await _post(transport, await target.revive(), request)
     if not 200 <= response.status < 300:
         raise _refusal(target, request.model, response.status, response.headers, response.body)
     try:
-        return codec.decode_reply(response.body)
+        return target.provider.codec.decode_reply(response.body)
     except MalformedError as error:
-        raise malformed_error(str(error), provider) from error
+        raise malformed_error(str(error), target.provider) from error
 
 
 class Stream:
@@ -48,14 +46,12 @@ class Stream:
     async def __aenter__(self) -> Self:
         """Begin the call. Raises RiniError when the provider does not begin to answer."""
         target, request = self._target, self._request
-        codec = target.provider.codec
-        body = encode(target, request)
         try:
-            response = await self._transport.post_stream(
-                target.base_url + codec.path(request.model, stream=True), target.headers, body, trusted=target.trusted
-            )
-        except TransportError as error:
-            raise transport_error(error, target.provider) from error
+            response = await _post_stream(self._transport, target, request)
+        except ProviderUnreachableError:
+            if target.revive is None:
+                raise
+            response = await _post_stream(self._transport, await target.revive(), request)
         if not 200 <= response.status < 300:
             try:
                 content = await _read_some(response)
@@ -93,6 +89,24 @@ class Stream:
             raise malformed_error(str(error), self._target.provider) from error
 
 
+async def _post(transport: Transport, target: Target, request: Request) -> Response:
+    url = target.base_url + target.provider.codec.path(request.model, stream=False)
+    body = encode(target, request)
+    try:
+        return await transport.post(url, target.headers, body, trusted=target.trusted)
+    except TransportError as error:
+        raise transport_error(error, target.provider) from error
+
+
+async def _post_stream(transport: Transport, target: Target, request: Request) -> StreamedResponse:
+    url = target.base_url + target.provider.codec.path(request.model, stream=True)
+    body = encode(target, request)
+    try:
+        return await transport.post_stream(url, target.headers, body, trusted=target.trusted)
+    except TransportError as error:
+        raise transport_error(error, target.provider) from error
+
+
 def encode(target: Target, request: Request) -> bytes:
     """Return the provider's body. Raises UnsupportedParameterError for what it has no equivalent of."""
     try:
@@ -101,10 +115,10 @@ def encode(target: Target, request: Request) -> bytes:
         raise UnsupportedParameterError(str(error), parameter=error.field, provider=target.provider.name) from error
 
 
-def _refusal(target: Target, model: str, status: int, headers: object, body: bytes) -> RiniError:
+def _refusal(target: Target, model: str, status: int, headers: Mapping[str, str], body: bytes) -> RiniError:
     if 300 <= status < 400:
         return redirect_error(status, target.provider)
-    failure = target.provider.codec.decode_failure(status, headers, body)  # pyright: ignore[reportArgumentType]
+    failure = target.provider.codec.decode_failure(status, headers, body)
     return failure_error(failure, target.provider, model)
 
 

@@ -1,6 +1,6 @@
 """Where a call goes: a provider, an address, a key."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -11,13 +11,17 @@ from rini.providers.local import LocalModel, LocalModelUnavailableError
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Everything that a call needs to know of the other side. ``trusted`` addresses are the operator's own."""
+    """Everything that a call needs to know of the other side. ``trusted`` addresses are the operator's own.
+
+    ``revive`` brings a target that cannot be reached back to life, where that can be done: the model in the box.
+    """
 
     provider: Provider
     base_url: str
     headers: Mapping[str, str]
     key_id: int | None
     trusted: bool
+    revive: "Callable[[], Awaitable[Target]] | None" = None
 
     def __repr__(self) -> str:
         return f"Target({self.provider.name}, key_id={self.key_id})"
@@ -53,16 +57,23 @@ class Router:
         )
 
     async def _local(self, provider: Provider) -> Target:
-        if self._local_model is None:
+        model = self._local_model
+        if model is None:
             raise LocalModelError("The model in the box is switched off (RINI_LOCAL_MODEL=off).")
         try:
-            endpoint = await self._local_model.ensure_started()
+            endpoint = await model.ensure_started()
         except LocalModelUnavailableError as error:
             raise LocalModelError(str(error)) from None
+
+        async def revive() -> Target:
+            await model.endpoint_failed(endpoint)
+            return await self._local(provider)
+
         return Target(
             provider=provider,
             base_url=endpoint.base_url,
             headers={**provider.authenticate(endpoint.api_key), "content-type": "application/json"},
             key_id=None,
             trusted=True,
+            revive=revive,
         )

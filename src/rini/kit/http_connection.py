@@ -298,6 +298,8 @@ class Connection(asyncio.Protocol):
         """Shake hands, where it is a TLS connection. Raises ssl.SSLError or ConnectionError."""
         if self._tls is None:
             return
+        if self.closed:
+            raise ConnectionResetError("closed before the handshake")
         self._secured = self._loop.create_future()
         self._shake_hands()
         try:

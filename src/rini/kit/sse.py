@@ -4,6 +4,7 @@ Follows the WHATWG HTML standard, section 9.2 (event streams): lines end in LF, 
 are joined by LF, comments start with a colon.
 """
 
+from codecs import BOM_UTF8 as BOM
 from typing import NamedTuple
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
@@ -33,6 +34,8 @@ class EventParser:
         self._rest: list[bytes] = []
         self._rest_size = 0
         self._skip_newline = False
+        self._at_start = True
+        self._mark = b""
         self._event = b""
         self._data: list[bytes] = []
         self._data_size = 0
@@ -40,6 +43,13 @@ class EventParser:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that ``data`` completes. Raises EventTooLargeError."""
+        if self._at_start:
+            data = self._without_mark(data)
+        if data.startswith(b"data: ") and data.endswith(b"\n\n") and not (self._rest or self._data or self._event):
+            # Mostly a chunk is one event with one line of data.
+            payload = data[6:-2]
+            if b"\n" not in payload and b"\r" not in payload and not self._skip_newline:
+                return [ServerSentEvent(b"", payload)]
         if self._skip_newline:
             if not data:
                 return []
@@ -81,12 +91,23 @@ class EventParser:
 
         The standard drops an event without its blank line; providers do end streams so, hence it is taken.
         """
-        return self.feed(b"\n\n")
+        self._at_start = False
+        return self.feed(self._mark + b"\n\n")
 
     @property
     def foreign(self) -> bytes:
         """The lines that stood outside the format, joined by LF."""
         return b"\n".join(self._foreign)
+
+    def _without_mark(self, data: bytes) -> bytes:
+        """Take off one byte order mark at the very start, which may be cut."""
+        data = self._mark + data
+        if len(data) < len(BOM) and BOM.startswith(data):
+            self._mark = data
+            return b""
+        self._at_start = False
+        self._mark = b""
+        return data.removeprefix(BOM)
 
     def _keep(self, data: bytes) -> None:
         self._rest.append(data)

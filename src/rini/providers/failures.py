@@ -83,6 +83,11 @@ def failure_error(failure: Failure, provider: Provider, model: str) -> ProviderE
     )
 
 
+def blocked_error(provider: Provider, model: str) -> ProviderError:
+    """Return the error for an answer of which a filter left nothing."""
+    return RefusedBySafetyError(f"{provider.label} refused to answer for safety.", provider=provider.name, model=model)
+
+
 def redirect_error(status: int, provider: Provider) -> ProviderError:
     """Return the error for an answer that points elsewhere."""
     return ProviderRedirectError(

@@ -5,7 +5,8 @@ from rini.inference.call import Stream, complete
 from rini.inference.meter import Meter
 from rini.inference.target import Target
 from rini.kit.http import Transport
-from rini.providers.failures import failure_error
+from rini.providers.failures import blocked_error, failure_error
+from rini.telemetry import metrics
 from rini.turns.journal import Journal
 from rini.turns.values import Listener, Loaded
 
@@ -22,6 +23,9 @@ class RunningCall:
         self._journal = journal
         self._builder = ReplyBuilder()
         self._whole: Reply | None = None
+        if loaded is not None:
+            meter.record.session_id = loaded.session_id
+            meter.record.message_id = loaded.question.id
         journal.begin(
             meter.record,
             target.provider.codec.name,
@@ -37,17 +41,30 @@ class RunningCall:
     async def complete(self, transport: Transport) -> None:
         """Get the whole answer. Raises RiniError."""
         self._whole = await complete(transport, self.target, self.request)
+        self._refuse_blocked()
 
     async def stream(self, transport: Transport, listener: Listener) -> None:
         """Get the answer piece by piece and hand each on. Raises RiniError."""
         async with Stream(transport, self.target, self.request) as stream:
             self.begun = True
-            await listener.begin(self.loaded)
-            while (events := await stream.read()) is not None:
-                if events:
+            metrics.stream_opened()
+            try:
+                await listener.begin(self.loaded)
+                while (events := await stream.read()) is not None:
+                    if events:
+                        await self._pass_on(events, listener)
+                if events := stream.close_decoder():
                     await self._pass_on(events, listener)
-            if events := stream.close_decoder():
-                await self._pass_on(events, listener)
+                self._refuse_blocked()
+            finally:
+                metrics.stream_closed()
+
+    def _refuse_blocked(self) -> None:
+        """Raise RefusedBySafetyError for an answer that a filter left nothing of."""
+        for choice in self.reply.choices:
+            if choice.parts or choice.finish_reason != "safety":
+                return
+        raise blocked_error(self.target.provider, self.request.model)
 
     async def _pass_on(self, events: list[Event], listener: Listener) -> None:
         self.meter.first_token()

@@ -32,8 +32,8 @@ def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
     """
     answer = _store_answer(connection, turn)
     record = turn.record
-    record.session_id = turn.session_id
-    record.message_id = answer.id if answer is not None else turn.question_id
+    if answer is not None:
+        record.message_id = answer.id
     ledger.insert(connection, [record])
     return answer
 

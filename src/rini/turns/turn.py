@@ -18,6 +18,7 @@ from rini.inference.target import Router
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
 from rini.providers.parameters import request_with
+from rini.telemetry import metrics
 from rini.turns.journal import Journal
 from rini.turns.load import load
 from rini.turns.running import RunningCall
@@ -113,7 +114,7 @@ class Turns:
 
     async def _store(self, settlement: Settlement) -> AnyRow | None:
         try:
-            return await self._database.write(settle, settlement)
+            row = await self._database.write(settle, settlement)
         except exc.IntegrityError:
             # The session, or its user, was deleted meanwhile. What was spent is booked all the same.
             settlement.record.message_id = None
@@ -122,3 +123,5 @@ class Turns:
         except StorageUnavailableError:
             await self._ledger.record(settlement.record)
             raise
+        metrics.observe_ledger_rows(1)
+        return row

@@ -33,7 +33,7 @@ _MAX_BACKOFF_SECONDS = 60.0
 _TAIL_BYTES = 4096
 # The child parses what strangers send; it gets none of the keys in the server's environment.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
-_ENVIRONMENT_PREFIXES = ("LC_", "LD_", "DYLD_", "GGML_", "OMP_", "CUDA_", "HIP_", "ROCR_", "VK_")
+_ENVIRONMENT_PREFIXES = ("LC_", "LD_", "DYLD_", "GGML_", "OMP_", "GOMP_", "CUDA_", "HIP_", "ROCR_", "VK_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class LocalModel:
     """The model in the box, as one worker of the server sees it. Use it from one event loop.
 
     ``run_dir`` is the same for all workers and nobody else's; ``model_path`` names a .gguf file to run instead of the weights in the box.
-    ``context_tokens`` is what each of the ``parallel`` simultaneous answers has; ``threads`` is by default the number of CPUs, at most 4.
-    ``start_timeout`` is in seconds.
+    ``context_tokens`` is what each of the ``parallel`` simultaneous answers has; ``threads`` is by default the number of CPUs without the
+    one that the server itself needs, at least 1 and at most 4. ``start_timeout`` is in seconds.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class LocalModel:
         self._model_path = model_path
         self._context_tokens = context_tokens
         self._parallel = parallel
-        self._threads = threads or min(_MAX_THREADS, _cpus())
+        self._threads = threads or max(1, min(_MAX_THREADS, _cpus() - 1))
         self._start_timeout = start_timeout
         self._endpoint: Endpoint | None = None
         self._refused: Endpoint | None = None
@@ -310,8 +310,10 @@ def _cpus() -> int:
 
 
 def _child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
+    kept = {
         name: value
         for name, value in environment.items()
         if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
     }
+    # Threads that spin while they wait for each other crawl once something else wants the CPU (see docs/local-model.md).
+    return {"OMP_WAIT_POLICY": "passive"} | kept

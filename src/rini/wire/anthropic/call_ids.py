@@ -4,7 +4,6 @@ Ids of other providers are rewritten so that the same conversation gets the same
 """
 
 import re
-from zlib import crc32
 
 from rini.wire.anthropic.fields import WIRE
 from rini.wire.codec import UnsupportedError
@@ -25,9 +24,7 @@ class CallIds:
 
     def call(self, call_id: str, name: str, where: str) -> str:
         """Return the id for a call of the tool ``name`` that stands at ``where``."""
-        new = _rewritten(call_id) if call_id else "call_" + _FOREIGN.sub("_", where)
-        if new in self._taken:
-            new = f"{new}_{len(self._taken)}"
+        new = _FOREIGN.sub("_", call_id or f"call_{where}")
         while new in self._taken:
             new += "_"
         self._taken.add(new)
@@ -49,16 +46,8 @@ class CallIds:
             return self._last[call_id]
         if not call_id:
             raise UnsupportedError(WIRE, f"{where}.call_id", "the result answers no call")
-        return _rewritten(call_id)
+        return _FOREIGN.sub("_", call_id)
 
 
-def _rewritten(call_id: str) -> str:
-    if _ID.fullmatch(call_id):
-        return call_id
-    # The checksum keeps apart what differs in forbidden characters alone.
-    return f"{_FOREIGN.sub('_', call_id)}_{crc32(call_id.encode(errors='surrogatepass')):08x}"
-
-
-_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]+")

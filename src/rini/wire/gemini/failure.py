@@ -106,7 +106,10 @@ def decode_failure(status: int, headers: Mapping[str, str], body: bytes) -> Fail
     fields = _object(value)
     if "error" in fields:
         return failure_of(fields, status=status, retry_after=waits)
-    text = _shortened(_without_key(body.decode("utf-8", "replace").strip())) or f"The provider answered with HTTP status {status}."
+    text = (
+        _shortened(_without_key(body.decode("utf-8", "replace").strip()))
+        or f"The provider answered with HTTP status {status}."
+    )
     return Failure(_kind_of_code(status), text, status=status, retry_after=waits, wire=WIRE)
 
 
@@ -130,7 +133,7 @@ def failure_of(body: Mapping[str, Any], *, status: int | None = None, retry_afte
         type=word if isinstance(word, str) else None,
         retry_after=retry_after if retry_after is not None else _told_delay(text, found),
         wire=WIRE,
-        raw=_without_debug(body, error, found),
+        raw=_publishable(body, error, found),
     )
 
 
@@ -238,12 +241,14 @@ def _told_delay(text: str, details: list[dict[str, Any]]) -> float | None:
     return float(told[1]) * (0.001 if told[2] == "ms" else 1) if told else None
 
 
-def _without_debug(body: Mapping[str, Any], error: dict[str, Any], details: list[dict[str, Any]]) -> Mapping[str, Any]:
-    """Return ``body`` without what it tells of Google's inside, where a rejected key may be quoted."""
-    if not any(str(detail.get("@type", "")).endswith("DebugInfo") for detail in details):
-        return body
+def _publishable(body: Mapping[str, Any], error: dict[str, Any], details: list[dict[str, Any]]) -> Mapping[str, Any]:
+    """Return ``body`` without the keys that the message and Google's DebugInfo may quote."""
     kept = [detail for detail in details if not str(detail.get("@type", "")).endswith("DebugInfo")]
-    return {**body, "error": {**error, "details": kept}}
+    message = error.get("message")
+    shown = _without_key(message) if isinstance(message, str) else message
+    if len(kept) == len(details) and shown == message:
+        return body
+    return {**body, "error": {**error, "message": shown, "details": kept}}
 
 
 def _shortened(text: str) -> str:

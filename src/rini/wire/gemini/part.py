@@ -115,11 +115,10 @@ def _decode_media(kind: str, rest: dict[str, Any]) -> Part | None:
     blob = camel(an_object(rest.pop(kind), kind))
     where = blob.pop("data" if inline else "fileUri", None)
     mime = blob.pop("mimeType", None)
-    if where is None:
+    if where is None or (inline and mime is None):
         return None
     a_string(where, "data" if inline else "fileUri")
-    if mime is not None:
-        a_string(mime, "mimeType")
+    mime = None if mime is None else a_string(mime, "mimeType")
     media = Media(data=_standard_base64(where), mime_type=mime) if inline else Media(url=where, mime_type=mime)
     name = blob.get("displayName")
     if blob:

@@ -140,10 +140,8 @@ class GeminiStreamDecoder:
                 if fresh is None:
                     fresh = {}
                 fresh[name] = value
-        if not self._started:
-            self._start(fresh or {}, events)
-        elif fresh is not None:
-            _changed(top, fresh, None, events)
+        if not self._started or fresh is not None:
+            self._take_top(fresh or {}, events)
         usage = chunk.get("usageMetadata")
         if usage is not None and usage != self._usage:
             if self._usage is not None and not has_counts(usage) and type(usage) is dict:
@@ -160,19 +158,20 @@ class GeminiStreamDecoder:
                 raise MalformedError("A candidate is not an object.")
             self._candidate(cast("dict[str, Any]", candidate), position, events)
 
-    def _start(self, fresh: dict[str, Any], events: list[Event]) -> None:
+    def _take_top(self, fresh: dict[str, Any], events: list[Event]) -> None:
+        """Take what is new of the answer's own fields. The first chunk names its id and model; every other repeats them."""
+        identity = [fresh.pop(name, None) for name in ("responseId", "modelVersion")]
+        for name in identity:
+            if name is not None:
+                a_string(name, "modelVersion or responseId")
+        if self._started:
+            if fresh:
+                _changed(self._top, fresh, None, events)
+            return
         self._started = True
         self._top.update(fresh)
-        extras = {name: value for name, value in fresh.items() if name not in ("modelVersion", "responseId")}
-        for name in ("modelVersion", "responseId"):
-            if name in fresh:
-                a_string(fresh[name], name)
-        start = Start(
-            id=fresh.get("responseId"),
-            model=fresh.get("modelVersion"),
-            extras={WIRE: extras} if extras else None,
-        )
-        events.append(start)
+        self._top["responseId"], self._top["modelVersion"] = identity
+        events.append(Start(id=identity[0], model=identity[1], extras={WIRE: fresh} if fresh else None))
 
     def _candidate(self, fields: dict[str, Any], position: int, events: list[Event]) -> None:
         index = fields.get("index")

@@ -20,6 +20,7 @@ from rini.canon import (
     StreamFailure,
     Text,
     Thinking,
+    ToolCall,
     UsageUpdate,
     extras_of,
     merge_extras,
@@ -89,8 +90,9 @@ class GeminiStreamEncoder:
             case Finish():
                 return self._finish(event)
             case StreamFailure():
+                waiting = self._stop_unfinished()
                 self._failed = True
-                return self._framed(encode_failure(event.failure)[1])
+                return waiting + self._framed(encode_failure(event.failure)[1])
             case PartDelta():
                 pass
         return b""
@@ -99,8 +101,7 @@ class GeminiStreamEncoder:
         """Return the bytes that end the stream."""
         waiting = b""
         if not self._failed:
-            for key in [*self._texts, *self._wholes]:
-                waiting += self._stop_part(key)
+            waiting += self._stop_unfinished()
             late = [index for index, choice in self._choices.items() if choice.meta]
             for index in late:
                 waiting += self._chunk(index, None, {})
@@ -173,6 +174,15 @@ class GeminiStreamEncoder:
         parts = reply_parts(part)
         choice.has_parts = choice.has_parts or bool(parts)
         return self._chunk(key[0], parts, {}) if parts else b""
+
+    def _stop_unfinished(self) -> bytes:
+        """End what broke off: it is shown as far as it came, but a call without all of its arguments is no call."""
+        waiting = b""
+        for key in [*self._texts, *self._wholes]:
+            builder = self._wholes.get(key)
+            if builder is None or not isinstance(builder.reply().choices[0].parts[0], ToolCall):
+                waiting += self._stop_part(key)
+        return waiting
 
     def _finish(self, event: Finish) -> bytes:
         waiting = b""

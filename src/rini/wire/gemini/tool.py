@@ -21,7 +21,8 @@ def decode_tools(value: object) -> tuple[Tool, ...]:
     """Return the tools of a request, flat. Raises MalformedError."""
     tools: list[Tool] = []
     places: list[int] = []
-    for place, item in enumerate(objects(value, "tools")):
+    for item in objects(value, "tools"):
+        place = places[-1] + 1 if places else 0
         for name, content in camel(item).items():
             if name == "functionDeclarations":
                 found = [_decode_function(each) for each in objects(content, name)]

@@ -26,6 +26,8 @@ def decode_usage(value: object) -> Usage:
     # Every chunk of a stream counts anew, so this is a hot path.
     if not {type(prompt), type(tools), type(cached), type(written), type(thoughts), type(total)} <= _COUNTS:
         raise MalformedError("A token count is not an integer.")
+    if min(prompt or 0, tools or 0, cached or 0, written or 0, thoughts or 0, total or 0) < 0:
+        raise MalformedError("A token count is negative.")
     read = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
     output = None if written is None and thoughts is None else (written or 0) + (thoughts or 0)
     if output is None and read is not None:

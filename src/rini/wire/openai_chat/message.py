@@ -7,6 +7,7 @@ with ``reasoning_details`` (OpenRouter), when an OpenAI-compatible provider wrot
 
 from collections import deque
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from rini.canon import (
@@ -52,6 +53,7 @@ from rini.wire.openai_chat.tool import (
     name_foreign_extras,
 )
 
+_LONGEST_ID = 40
 _DEFAULT_THINKING = "reasoning_content"
 
 
@@ -118,15 +120,17 @@ class MessageEncoder:
     """Encodes the messages of one request, in order.
 
     ``strict`` keeps to what OpenAI itself takes; otherwise to what compatible servers share: no developer role, and films.
-    Calls without an id (Gemini's) get one, and the results that answer them, by name or in order, the same.
+    Calls without an id (Gemini's) get one, and the results that answer them, by name or in order, the same. Ids of other
+    providers that are longer than OpenAI takes (40 characters, by its error messages of 2025) are shortened, always alike.
     """
 
     def __init__(self, messages: Sequence[Message], *, strict: bool, dropped: list[str]) -> None:
         self._strict = strict
         self._dropped = dropped
         self._unanswered: deque[tuple[str, str]] = deque()
-        self._taken = {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)}
+        self._taken = {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)} - {""}
         self._made = 0
+        self._shortened: dict[str, str] = {}
 
     def encode(self, message: Message, path: str) -> list[Json]:
         """Return the messages that ``message`` becomes. Raises UnsupportedError."""
@@ -206,17 +210,19 @@ class MessageEncoder:
         return encoded
 
     def _answered(self, part: ToolResult, path: str) -> str:
-        if part.call_id:
-            return part.call_id
+        if part.call_id in self._taken or (part.call_id and not self._unanswered):
+            return self._shortened.get(part.call_id, part.call_id)
         for name, call_id in self._unanswered:
             if part.name is None or part.name == name:
                 self._unanswered.remove((name, call_id))
                 return call_id
         raise UnsupportedError(NAME, f"{path}.call_id", "no call is left that it could answer")
 
-    def _call_id(self, call: ToolCall) -> str:
+    def _call_id(self, call: ToolCall, origin: str | None) -> str:
         if call.id:
-            return call.id
+            if self._strict and origin != NAME and len(call.id) > _LONGEST_ID:
+                self._shortened[call.id] = f"call_{sha256(call.id.encode()).hexdigest()[:32]}"
+            return self._shortened.get(call.id, call.id)
         while (call_id := f"call_{self._made}") in self._taken:
             self._made += 1
         self._made += 1
@@ -245,7 +251,7 @@ class MessageEncoder:
                 case ToolCall() if is_legacy(part):
                     encoded["function_call"] = encode_legacy_call(part)
                 case ToolCall():
-                    calls.append(encode_tool_call(part, self._call_id(part)))
+                    calls.append(encode_tool_call(part, self._call_id(part, message.origin)))
                 case Refusal():
                     if (as_part := refusal_as_part(part)) is not None:
                         content.append(as_part)
@@ -305,4 +311,6 @@ def decode_audio(audio: Json) -> Audio:
     audio_id = pop_string(audio, "id")
     data = pop_string(audio, "data")
     transcript = pop_string(audio, "transcript")
+    if audio.get("expires_at") == 0:
+        del audio["expires_at"]  # the SDK must have the field, so this is how an encoder says nothing
     return Audio(Media(data=data or None), audio_id or None, transcript or None, extras=left_as_extras(audio))

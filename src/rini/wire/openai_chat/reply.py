@@ -282,7 +282,7 @@ def _encode_message(parts: Sequence[Part], ids: _CallIds) -> Json:
 
 def encode_audio(parts: Sequence[Audio]) -> Json:
     """Return the sound of one answer as its ``audio`` object."""
-    audio: Json = {}
+    audio: Json = {"expires_at": 0}
     for part in parts:
         audio |= own_extras(part.extras)
         audio["id"] = part.id or audio.get("id", "")

@@ -57,6 +57,8 @@ def decode_request(body: bytes, limit_field: str, *, model: str | None, stream: 
     named = pop_string(request, "model")
     messages = pop_list(request, "messages")
     streamed = pop_flag(request, "stream")
+    if (stream_options := pop_object(request, "stream_options")) is not None:
+        request["stream_options"] = stream_options
     model = named if model is None else model
     if model is None:
         raise MalformedError("The request names no model.")

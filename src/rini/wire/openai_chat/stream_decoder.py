@@ -408,8 +408,8 @@ def _news(fields: Json, known: Json) -> Json:
     news: Json = {}
     for field, value in fields.items():
         before = known.get(field)
-        if value is None or value in ({}, before):
-            continue
+        if value is None or value == before or (value == {} and before is not None):
+            continue  # Azure's empty filter results take nothing back
         known[field] = value
         news[field] = _growth(before, value)
     return news

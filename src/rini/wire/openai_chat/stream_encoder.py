@@ -176,7 +176,7 @@ class ChatStreamEncoder:
         match part:
             case Text():
                 self._frame_text(event, choice, "content")
-                if part.text or not choice.begun:
+                if part.text:
                     delta = {"content": part.text}
             case Refusal():
                 choice.refused = True
@@ -195,7 +195,21 @@ class ChatStreamEncoder:
                 delta = {"images": [encode_image(part, "image", strict=False)]}
             case _:
                 return b""
-        return self._delta(event.choice, delta) if delta or not choice.begun else b""
+        if delta:
+            return self._delta(event.choice, delta)
+        return (
+            b""
+            if choice.begun
+            else self._begin(event.choice, choice, {"content": ""} if isinstance(part, Text) else {})
+        )
+
+    def _begin(self, index: int, choice: "_ChoiceEncoder", delta: Json) -> bytes:
+        """Return the chunk with the role alone; what waits (a token's logprobs) belongs to the next one."""
+        held, choice.extras = choice.extras, None
+        data = self._delta(index, delta)
+        choice.extras = held
+        self._waiting = self._waiting or held is not None
+        return data
 
     def _call(self, event: PartStart, call: ToolCall, choice: "_ChoiceEncoder") -> Json:
         own = own_extras(call.extras)
