@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rini.canon import Event, Reply, Request
-from rini.errors import ProviderUnreachableError, RiniError, UnsupportedParameterError
+from rini.errors import ProviderError, RiniError, UnsupportedParameterError
 from rini.inference.target import Target
 from rini.kit.http import Response, StreamedResponse, Transport, TransportError
 from rini.providers.failures import failure_error, malformed_error, redirect_error, transport_error
@@ -21,10 +21,8 @@ async def complete(transport: Transport, target: Target, request: Request) -> Re
     """Return the whole answer to ``request``. Raises RiniError; when the caller is cancelled, so is the provider's call."""
     try:
         response = await _post(transport, target, request)
-    except ProviderUnreachableError:
-        if target.revive is None:
-            raise
-        response = await _post(transport, await target.revive(), request)
+    except ProviderError as error:
+        response = await _post(transport, await _revived(target, error), request)
     if not 200 <= response.status < 300:
         raise _refusal(target, request.model, response.status, response.headers, response.body)
     try:
@@ -48,10 +46,8 @@ class Stream:
         target, request = self._target, self._request
         try:
             response = await _post_stream(self._transport, target, request)
-        except ProviderUnreachableError:
-            if target.revive is None:
-                raise
-            response = await _post_stream(self._transport, await target.revive(), request)
+        except ProviderError as error:
+            response = await _post_stream(self._transport, await _revived(target, error), request)
         if not 200 <= response.status < 300:
             try:
                 content = await _read_some(response)
@@ -87,6 +83,15 @@ class Stream:
             return self._decoder.close()
         except MalformedError as error:
             raise malformed_error(str(error), self._target.provider) from error
+
+
+async def _revived(target: Target, error: ProviderError) -> Target:
+    """Return the target brought back to life. Raises ``error`` where that cannot be done, or where it is not what is wrong."""
+    way = error.__cause__
+    dead = isinstance(way, TransportError) and not way.timeout and way.phase in ("connect", "send", "first_byte")
+    if target.revive is None or not dead:
+        raise error
+    return await target.revive()
 
 
 async def _post(transport: Transport, target: Target, request: Request) -> Response:

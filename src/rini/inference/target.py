@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from rini.accounts.key_cache import KeyCache
-from rini.errors import InvalidRequestError, LocalModelError
+from rini.errors import InvalidRequestError, LocalModelError, ModelNotFoundError
 from rini.providers.catalog import PROVIDERS, Provider
 from rini.providers.local import LocalModel, LocalModelUnavailableError
 
@@ -35,18 +35,18 @@ class Router:
         self._addresses = addresses
         self._local_model = local_model
 
-    async def target(self, user_id: int, provider_name: str, key_id: int | None = None) -> Target:
-        """Return where ``user_id``'s call of a provider goes.
+    async def target(self, user_id: int, provider_name: str, model: str, key_id: int | None = None) -> Target:
+        """Return where ``user_id``'s call of a provider's model goes.
 
         Raises InvalidRequestError for an unknown provider, ProviderKeyMissingError without a key, LocalModelError when the
-        model in the box is not to be had.
+        model in the box is not to be had, ModelNotFoundError when it has another name.
         """
         provider = PROVIDERS.get(provider_name)
         if provider is None:
             known = ", ".join(PROVIDERS)
             raise InvalidRequestError(f"provider: '{provider_name}' is not known; it must be one of {known}.")
         if provider.address == "local":
-            return await self._local(provider)
+            return await self._local(provider, model)
         key = await self._keys.open(user_id, provider.name, key_id)
         return Target(
             provider=provider,
@@ -56,10 +56,14 @@ class Router:
             trusted=key.base_url is None,
         )
 
-    async def _local(self, provider: Provider) -> Target:
+    async def _local(self, provider: Provider, name: str) -> Target:
         model = self._local_model
         if model is None:
             raise LocalModelError("The model in the box is switched off (RINI_LOCAL_MODEL=off).")
+        if name != model.model_id:
+            raise ModelNotFoundError(
+                f"The model in the box is '{model.model_id}'; there is no '{name}'.", provider=provider.name, model=name
+            )
         try:
             endpoint = await model.ensure_started()
         except LocalModelUnavailableError as error:
@@ -67,7 +71,7 @@ class Router:
 
         async def revive() -> Target:
             await model.endpoint_failed(endpoint)
-            return await self._local(provider)
+            return await self._local(provider, name)
 
         return Target(
             provider=provider,

@@ -69,7 +69,7 @@ class Turns:
             await asyncio.wait(self._settling)
 
     async def _begin(self, ask: Ask, *, stream: bool) -> RunningCall:
-        target = await self._router.target(ask.user_id, ask.provider, ask.key_id)
+        target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
         request = request_with(
             target.provider, ask.model, ask.params, Request(model=ask.model, messages=ask.messages, stream=stream)
         )

@@ -36,6 +36,7 @@ _BY_CODE: Mapping[str, FailureKind] = {
     "notfounderror": "not_found",
     "context_length_exceeded": "context_too_long",
     "context_window_exceeded": "context_too_long",
+    "exceed_context_size_error": "context_too_long",  # llama.cpp
     "request_too_large": "too_large",
     "content_policy_violation": "safety",
     "content_filter": "safety",
