@@ -140,9 +140,10 @@ class _OtherSlash:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "/")
         if scope["type"] != "http" or path == "/" or "rini.other_slash" in scope:
+            scope["path"] = scope.get("rini.other_slash", path)
             await self._not_found(scope, receive, send)
             return
-        scope["rini.other_slash"] = True
+        scope["rini.other_slash"] = path
         scope["path"] = path.rstrip("/") if path.endswith("/") else path + "/"
         await self._router(scope, receive, send)
 

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import gzip
 import os
 import random
@@ -473,6 +474,37 @@ def test_a_closed_transport_ends_everything(run):
     run(scenario())
 
 
+def test_a_closed_transport_sends_nothing_again(run):
+    async def scenario():
+        async with Upstream(silent) as upstream:
+            upstream.answer = says(answer())
+            async with Transport() as transport:
+                await post(transport, upstream)
+                upstream.answer = silent
+                again = asyncio.ensure_future(post(transport, upstream))
+                await asyncio.sleep(0.02)
+            assert await failure(again) == ("first_byte", False)
+            assert len(upstream.connections) == 1
+
+    run(scenario())
+
+
+def test_exchanges_leave_no_cycles(run):
+    async def scenario():
+        async with Upstream(says(answer())) as upstream, Transport() as transport:
+            for _ in range(10):
+                await post(transport, upstream)
+                await read_all(await stream(transport, upstream))
+            return sum(isinstance(each, http_connection.Exchange) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(scenario()) == 0
+    finally:
+        gc.enable()
+
+
 def test_a_late_cancel_does_not_touch_the_next_exchange(run):
     async def scenario():
         async with Upstream(says(answer())) as upstream, Transport() as transport:
@@ -626,14 +658,16 @@ def test_exchanges_at_once_have_connections_of_their_own(run):
         b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
         answer() + b"HTTP/1.1 200 OK\r\n",
         answer() + b"surplus",
+        answer() + answer(b"another", "500 Error", Content_Encoding="gzip"),
     ],
-    ids=["close", "http1.0", "second", "surplus"],
+    ids=["close", "http1.0", "second", "surplus", "two"],
 )
 def test_some_connections_are_not(run, data):
     async def scenario():
         async with Upstream(says(data)) as upstream, Transport() as transport:
             for number in (1, 2):
-                assert (await post(transport, upstream)).body == b"ok"
+                response = await post(transport, upstream)
+                assert (response.status, response.body) == (200, b"ok")
                 await upstream.gone(number)
             assert not transport._open
 

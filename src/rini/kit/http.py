@@ -7,10 +7,10 @@ never followed. Proxies of the environment are not used.
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -71,7 +71,7 @@ class StreamedResponse:
         self.headers: Mapping[str, str] = exchange.headers
         self._exchange = exchange
 
-    def read(self) -> Awaitable[bytes | None]:
+    def read(self) -> Coroutine[Any, Any, bytes | None]:
         """Return what came since the last time (decoded), waiting for it; ``None`` at the end.
 
         Raises TransportError when the answer breaks off. Being cancelled closes the connection.
@@ -122,6 +122,7 @@ class Transport:
         self._idle: dict[_Pool, list[Connection]] = {}
         self._idle_count = 0
         self._open: dict[Connection, _Pool] = {}
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,7 +133,8 @@ class Transport:
         self.close()
 
     def close(self) -> None:
-        """Close all connections; answers on the way break off."""
+        """Close all connections, for good; answers on the way break off."""
+        self._closed = True
         for connection in list(self._open):
             connection.abort()
 
@@ -244,22 +246,20 @@ class Transport:
             exchange, head, body or b"", first_byte=limits.first_byte, between_bytes=limits.between_bytes
         )
 
-    @staticmethod
-    def _is_stale(exchange: Exchange, error: TransportError) -> bool:
+    def _is_stale(self, exchange: Exchange, error: TransportError) -> bool:
         """Whether a kept connection was closed by the other side just when it was used again.
 
         Only then is it safe to send a request twice; a connection that dies later may have cost something.
         """
         return (
-            exchange.unheard
+            not self._closed
+            and exchange.unheard
             and not error.timeout
             and asyncio.get_running_loop().time() - exchange.begun_at < _STALE_SECONDS
         )
 
     async def _connect(self, pool: _Pool, limit: float) -> Connection:
         origin = pool.origin
-        if not pool.trusted:
-            self._guard.check_origin(origin)
         try:
             async with asyncio.timeout(limit):
                 addresses = [origin.ip] if origin.ip is not None else await self._addresses(origin)
@@ -276,6 +276,8 @@ class Transport:
             raise TransportError(
                 f"{origin.host} did not take the connection in time.", "connect", timeout=True
             ) from None
+        if self._closed:
+            connection.abort()
         if not connection.closed:
             self._open[connection] = pool
         return connection

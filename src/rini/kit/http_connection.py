@@ -65,7 +65,8 @@ class Exchange:
         self.error: TransportError | None = None
         self.begun_at = 0.0
         self._connection = connection
-        self._parser = httptools.HttpResponseParser(self)
+        # Let go at the end: the two know each other.
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: list[bytes] = []
         self._buffered = 0
@@ -133,23 +134,24 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the answer."""
+        if self._parser is None:
+            return
         if not self.has_head:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            # After the end, it is only the connection that makes no sense any more.
-            self.reusable = False
             self.fail("The answer is not HTTP/1.1, or its parts contradict each other.", "protocol")
         if not self.has_head and self._head_bytes > MAX_HEAD_BYTES:
             self.fail(f"The answer's headers are larger than {MAX_HEAD_BYTES} bytes.", "too_large")
+        if self.complete or self.error is not None:
+            self._parser = None
 
     def end(self, *, clean: bool, sent: bool) -> None:
         """Take the end of the connection, before or after the whole request was sent."""
-        if self.complete:
-            return
+        self._parser = None
         if self._until_end and clean:
-            self.on_message_complete()
+            self._finish()
         elif self.has_head:
             self.fail("The other side closed the connection in the middle of its answer.", "between_bytes")
         else:
@@ -182,6 +184,9 @@ class Exchange:
 
     def on_headers_complete(self) -> None:
         """Know how the body is cut and coded."""
+        assert self._parser is not None
+        if self.complete:
+            return
         self.status = self._parser.get_status_code()
         if self.status < 200:
             self.headers.clear()
@@ -203,7 +208,7 @@ class Exchange:
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body."""
-        if self.error is not None:
+        if self.complete or self.error is not None:
             return
         if self._inflater is not None:
             try:
@@ -222,13 +227,16 @@ class Exchange:
 
     def on_message_complete(self) -> None:
         """Know that all came."""
-        if not self.has_head or self.error is not None:
-            return
+        assert self._parser is not None
+        if self.has_head and not self.complete:
+            self._finish()
+            self.reusable = self._parser.should_keep_alive()
+
+    def _finish(self) -> None:
         if self._inflater is not None and not self._inflater.complete:
             self.fail("The answer's compressed body is broken.", "protocol")
-            return
-        self.complete = True
-        self.reusable = self._parser.should_keep_alive()
+        if self.error is None:
+            self.complete = True
 
     def _fail_too_large(self) -> None:
         self.fail(f"The answer is larger than {self._max_bytes} bytes.", "too_large")

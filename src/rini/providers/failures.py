@@ -61,6 +61,7 @@ _SENTENCES: Mapping[FailureKind, str] = {
 }
 
 DEFAULT_RETRY_AFTER = 5.0
+LONGEST_RETRY_AFTER = 86_400.0
 LONGEST_MESSAGE = 2000
 
 
@@ -71,7 +72,7 @@ def failure_error(failure: Failure, provider: Provider, model: str) -> ProviderE
     headers: dict[str, str] = {}
     if failure.kind in ("rate_limited", "overloaded"):
         wait = failure.retry_after if failure.retry_after is not None else DEFAULT_RETRY_AFTER
-        headers["retry-after"] = str(max(1, round(wait + 0.49)))
+        headers["retry-after"] = str(round(min(max(wait + 0.49, 1.0), LONGEST_RETRY_AFTER)))
     return _CLASSES[failure.kind](
         f"{sentence}: {message}" if message else f"{sentence}.",
         headers=headers,
@@ -114,7 +115,7 @@ def transport_error(error: TransportError, provider: Provider) -> RiniError:
             return ConnectTimeoutError(f"{provider.label} did not take the connection in time.", provider=name)
         case "connect":
             return ProviderUnreachableError(f"There is no connection to {provider.label}: {error}", provider=name)
-        case "first_byte" if error.timeout:
+        case "send" | "first_byte" if error.timeout:
             return FirstByteTimeoutError(f"{provider.label} did not begin to answer in time.", provider=name)
         case "between_bytes" if error.timeout:
             return StalledError(f"{provider.label} stopped in the middle of its answer.", provider=name)

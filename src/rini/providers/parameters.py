@@ -221,7 +221,16 @@ def _put(body: dict[str, Any], place: Place, value: Any, name: str) -> None:
         if not isinstance(nested, dict):
             raise InvalidRequestError(f"llm_params.{step}: must be an object.")
         into = cast("dict[str, Any]", nested)
-    last = place[-1]
-    if last in into:
+    _merge(into, place[-1], value, name, place)
+
+
+def _merge(into: dict[str, Any], field: str, value: Any, name: str, place: Place) -> None:
+    """Set a field; an object joins the object that other parameters made, in whichever order they come."""
+    before = into.get(field)
+    if isinstance(value, dict) and isinstance(before, dict):
+        for inner, nested in cast("dict[str, Any]", value).items():
+            _merge(cast("dict[str, Any]", before), inner, nested, name, (*place, inner))
+    elif field in into:
         raise InvalidRequestError(f"llm_params.{name}: {'.'.join(place)} is given twice, by another name too.")
-    into[last] = value
+    else:
+        into[field] = dict(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
