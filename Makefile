@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint bench lock clean
+.PHONY: help run test lint bench docs lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,7 @@ run: $(VENV)/.run  ## install what is needed, migrate, serve on 127.0.0.1:8000 w
 	@RINI_LOCAL_MODEL=$${RINI_LOCAL_MODEL:-preload} exec $(BIN)/python -m rini serve
 
 test: $(VENV)/.dev  ## all tests (some skip without ../shared)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev  ## ruff, pyright (strict on src), import-linter
 	$(BIN)/ruff check .
@@ -34,6 +34,9 @@ lint: $(VENV)/.dev  ## ruff, pyright (strict on src), import-linter
 
 bench: $(VENV)/.dev  ## the figures in docs/performance.md, measured here and now
 	$(BIN)/python -m bench
+
+docs: $(VENV)/.dev  ## the table in docs/settings.md and .env.example, from the settings
+	$(BIN)/python -m tests.support.settings_page
 
 lock: $(VENV)/.dev  ## pin every dependency anew, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv

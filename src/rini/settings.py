@@ -28,7 +28,7 @@ class Settings(BaseSettings):
         alias="RINI_ENV",
         description="`production` refuses to start without secrets given in the environment.",
     )
-    host: str = Field("127.0.0.1", alias="RINI_HOST", description="Address to listen on.")
+    host: str = Field("127.0.0.1", alias="RINI_HOST", description="Address to listen on; `0.0.0.0` is every one.")
     port: int = Field(8000, alias="RINI_PORT", ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, alias="RINI_WORKERS", ge=1, le=256, description="Number of server processes.")
     data_dir: Path = Field(
@@ -154,12 +154,13 @@ class Settings(BaseSettings):
 
     def prepare_data_dir(self) -> None:
         """Make the data folder where there is none. Raises SettingsError when it cannot be written."""
-        try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsError(f"RINI_DATA_DIR: {self.data_dir} cannot be made: {error.strerror}.") from None
-        if not os.access(self.data_dir, os.W_OK | os.X_OK):
-            raise SettingsError(f"RINI_DATA_DIR: {self.data_dir} cannot be written.")
+        for folder in (self.data_dir, self.run_dir):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise SettingsError(f"RINI_DATA_DIR: {folder} cannot be made: {error.strerror}.") from None
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise SettingsError(f"RINI_DATA_DIR: {folder} cannot be written.")
 
     @cached_property
     def database(self) -> str:

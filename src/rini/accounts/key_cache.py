@@ -19,6 +19,7 @@ class KeyCache:
         self.keyring = keyring
         self._database = database
         self._kept: OrderedDict[tuple[int, str, int | None], tuple[float, OpenKey]] = OrderedDict()
+        self._forgotten = 0
 
     async def open(self, user_id: int, provider: str, key_id: int | None = None) -> OpenKey:
         """Return the key for a call. Raises what ``provider_keys.open_key`` does."""
@@ -27,7 +28,10 @@ class KeyCache:
         now = time.monotonic()
         if kept is not None and now - kept[0] < KEPT_FOR_SECONDS:
             return kept[1]
+        before = self._forgotten
         key = await self._database.read(provider_keys.open_key, self.keyring, user_id, provider, key_id)
+        if before != self._forgotten:  # what was read meanwhile may be what was changed
+            return key
         self._kept[name] = (now, key)
         while len(self._kept) > KEPT_KEYS:
             self._kept.popitem(last=False)
@@ -35,5 +39,6 @@ class KeyCache:
 
     def forget(self, user_id: int) -> None:
         """Open the user's keys anew at the next call."""
+        self._forgotten += 1
         for name in [name for name in list(self._kept) if name[0] == user_id]:
             self._kept.pop(name, None)

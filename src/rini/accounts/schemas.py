@@ -24,7 +24,7 @@ class User(BaseModel):
     id: int
 
 
-Text = Annotated[str, AfterValidator(storable)]
+_Storable = AfterValidator(storable)
 
 
 class ProviderKeyCreate(BaseModel):
@@ -34,16 +34,16 @@ class ProviderKeyCreate(BaseModel):
         json_schema_extra={"example": {"model_provider": "openai", "api_key_value": "sk-…", "description": "my key"}}
     )
 
-    model_provider: Annotated[Text, Field(min_length=1, max_length=64)]
-    api_key_value: Annotated[Text, Field(max_length=4096)]
-    description: Annotated[Text, Field(max_length=2000)] | None = None
-    base_url: Annotated[Text, Field(max_length=2000)] | None = None
+    model_provider: Annotated[str, Field(min_length=1, max_length=64), _Storable]
+    api_key_value: Annotated[str, Field(max_length=4096), _Storable]
+    description: Annotated[str, Field(max_length=2000), _Storable] | None = None
+    base_url: Annotated[str, Field(max_length=2000), _Storable] | None = None
 
 
 class ProviderKeyUpdate(BaseModel):
     """What can change of a stored key."""
 
-    description: Annotated[Text, Field(max_length=2000)] | None = None
+    description: Annotated[str, Field(max_length=2000), _Storable] | None = None
 
 
 class ProviderKey(BaseModel):

@@ -1,5 +1,7 @@
-"""What every request passes first: the size of its body, and whether the server still takes requests."""
+"""What every request passes first: the size of its body, who sends a large one, and whether the server still takes requests."""
 
+import asyncio
+import contextlib
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -7,20 +9,35 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rini.accounts.access import Access
+from rini.api.lean import current_user
 from rini.api.problems import render
 from rini.errors import BodyTooLargeError, RiniError, ShuttingDownError
 from rini.kit.draining import Draining
 
 ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN = frozenset({"/users/", "/users"})
+"""What takes a POST without a token; its body is not read."""
+
+LARGEST_FROM_STRANGERS = 64 * 1024
+"""Bodies of more bytes, and those that do not tell, are read only with a valid token: parsed, a body takes many times its bytes."""
+
+
+LINGER_SECONDS = 5.0
+"""How long a body that was refused is read all the same."""
 
 
 class Gate:
-    """Refuses bodies of more than ``max_body_bytes`` before they are read, and new requests while the process drains."""
+    """Refuses bodies of more than ``max_body_bytes``, and large ones of strangers, before they are read.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, draining: Draining) -> None:
+    While the process drains it refuses new requests.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, draining: Draining, access: Access) -> None:
         self._app = app
         self._most = max_body_bytes
         self._draining = draining
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -29,7 +46,9 @@ class Gate:
             return
         draining = self._draining
         if draining.begun and scope["path"] not in ALWAYS_ANSWERED:
-            await self._refuse(ShuttingDownError(), scope, receive, send)
+            refusal = ShuttingDownError()
+            refusal.headers["connection"] = "close"
+            await render(Request(scope), refusal)(scope, receive, send)
             return
         draining.in_flight += 1
         try:
@@ -39,14 +58,30 @@ class Gate:
             elif length > self._most:
                 await self._refuse(BodyTooLargeError(self._sentence()), scope, receive, send)
                 return
+            if (length is None or length > LARGEST_FROM_STRANGERS) and scope["path"] not in OPEN:
+                try:
+                    await current_user(scope, self._access)
+                except RiniError as error:
+                    await self._refuse(error, scope, receive, send)
+                    return
             await self._app(scope, receive, send)
         finally:
             draining.in_flight -= 1
 
     async def _refuse(self, error: RiniError, scope: Scope, receive: Receive, send: Send) -> None:
-        # The body was not read, so the connection cannot be used again.
-        error.headers["connection"] = "close"
-        await render(Request(scope), error)(scope, receive, send)
+        # Closed with a body on its way, a connection is reset before its client reads why: the answer goes out at once, its
+        # end when the body has come.
+        async def send_open(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                message["more_body"] = True
+            await send(message)
+
+        await render(Request(scope), error)(scope, receive, send_open)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await receive()).get("more_body", False):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
 
     def _counted(self, receive: Receive) -> Receive:
         read = 0

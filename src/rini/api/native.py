@@ -32,6 +32,10 @@ _text_completion = msgspec.json.Decoder(TextCompletionRequest)
 _chat_completion = msgspec.json.Decoder(ChatCompletionRequest)
 
 
+DEEPEST_PARAMS = 64
+"""Levels of objects and lists: a JSON schema needs some, a provider's codec and its JSON writer can only follow some."""
+
+
 class NativeEndpoint:
     """One of the native endpoints: ``ask`` makes a turn of a body, ``show`` the answer's document of a finished turn."""
 
@@ -57,10 +61,18 @@ class NativeEndpoint:
             if streamed:
                 await while_connected(receive, lambda: self._stream(ask, send, request_id))
             else:
-                answer = await while_connected(receive, lambda: self._turns.take(ask))
+                answer = await while_connected(receive, lambda: self._whole(ask))
                 await send_json(send, 200, _encode(self._show(answer)))
         except ClientLeftError:
             return
+
+    async def _whole(self, ask: Ask) -> Answer:
+        try:
+            return await self._turns.take(ask)
+        except asyncio.CancelledError:
+            if draining.over:
+                raise ShuttingDownError from None
+            raise
 
     async def _stream(self, ask: Ask, send: Send, request_id: str | None) -> None:
         stream = NativeStream(send, ask.model, show_message)
@@ -71,9 +83,11 @@ class NativeEndpoint:
                 raise
             await stream.error(error, request_id)
         except asyncio.CancelledError:
-            if stream.begun and draining.begun:
-                await stream.error(ShuttingDownError(), request_id)
-            raise
+            if not draining.over:
+                raise
+            if not stream.begun:
+                raise ShuttingDownError from None
+            await stream.error(ShuttingDownError(), request_id)
         else:
             await stream.done(_encode(self._show(answer)), show_usage(answer.record))
 
@@ -181,9 +195,24 @@ def _storable(field: str, text: str) -> str:
 def _params(params: dict[str, Any] | None) -> dict[str, Any]:
     """Return the call parameters without ``tool_choice``, which offers the user's tools and is not a provider's parameter."""
     params = dict(params or {})
+    if _is_deeper(params, DEEPEST_PARAMS):
+        raise InvalidRequestError(f"llm_params: must not be nested more than {DEEPEST_PARAMS} levels deep.")
     choice = params.pop("tool_choice", None)
     if choice not in (None, "auto", "none"):
         raise InvalidRequestError(
             "llm_params.tool_choice: no tools are connected, so that only auto or none can be asked for."
         )
     return params
+
+
+def _is_deeper(value: dict[str, Any], most: int) -> bool:
+    """Tell whether ``value`` has more than ``most`` levels, without descending into them by recursion."""
+    level: list[Any] = [value]
+    for _ in range(most + 1):
+        children: list[Any] = []
+        for each in level:
+            children += each.values() if isinstance(each, dict) else each
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True

@@ -9,7 +9,9 @@ from msgspec import Meta
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Params = Annotated[dict[str, Any], Meta(description="Call parameters by the provider's own names, or by OpenAI's.")]
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, description="The provider's name of the model.")]
-ProviderField = Annotated[str, Meta(description="openai, anthropic, google, openai_compatible or local.")]
+ProviderField = Annotated[
+    str, Meta(max_length=64, description="openai, anthropic, google, openai_compatible or local.")
+]
 
 
 class TextCompletionRequest(msgspec.Struct, kw_only=True):

@@ -9,7 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from rini.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, RiniError
+from rini.errors import (
+    BodyTooLargeError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RiniError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -42,6 +49,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     wrapped: RiniError = _FrameworkError(error.status_code, str(error.detail), error.headers)
     if error.status_code == 404:
         wrapped = NotFoundError(f"There is no {request.url.path} here; /docs lists what is.")
+    elif error.status_code == BodyTooLargeError.status:
+        wrapped = BodyTooLargeError(str(error.detail))
     elif error.status_code == 405:
         wrapped = MethodNotAllowedError(f"{request.url.path} does not take {request.method}.", headers=error.headers)
     elif isinstance(error.__cause__, ValueError | RecursionError):

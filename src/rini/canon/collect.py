@@ -1,7 +1,7 @@
 """How a stream of events adds up to a whole reply."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import msgspec
 
@@ -30,7 +30,7 @@ class ReplyBuilder:
         self.usage: Usage | None = None
         self.failure: Failure | None = None
         self._start = Start()
-        self._extras: Extras | None = None
+        self._extras = _ExtrasBuilder()
         self._choices: dict[int, _ChoiceBuilder] = {}
 
     def add(self, event: Event) -> None:
@@ -43,19 +43,19 @@ class ReplyBuilder:
                 self._choice(event.choice).parts[event.index] = _PartBuilder(event.part)
             case Start():
                 self._start = event
-                self._extras = merge_extras(self._extras, event.extras)
+                self._extras.add(event.extras)
             case UsageUpdate():
                 self.usage = event.usage
             case Finish():
                 choice = self._choice(event.choice)
                 choice.finish = event
-                choice.extras = merge_extras(choice.extras, event.extras)
+                choice.extras.add(event.extras)
             case Meta():
                 if event.choice is None:
-                    self._extras = merge_extras(self._extras, event.extras)
+                    self._extras.add(event.extras)
                 else:
                     choice = self._choice(event.choice)
-                    choice.extras = merge_extras(choice.extras, event.extras)
+                    choice.extras.add(event.extras)
             case StreamFailure():
                 self.failure = event.failure
             case PartStop() | PartDelta():
@@ -74,7 +74,7 @@ class ReplyBuilder:
             id=self._start.id,
             model=self._start.model,
             created=self._start.created,
-            extras=self._extras,
+            extras=self._extras.build(),
         )
 
     def _choice(self, index: int) -> "_ChoiceBuilder":
@@ -94,18 +94,48 @@ def collect(events: Iterable[Event]) -> Reply:
 
 def merge_extras(old: Extras | None, new: Extras | None) -> Extras | None:
     """Merge ``new`` into ``old``, field by field: a list is extended, anything else replaced."""
-    if not new:
-        return old
-    if not old:
-        return new
-    merged: dict[str, Mapping[str, Any]] = dict(old)
-    for wire, fields in new.items():
-        into: dict[str, Any] = dict(merged.get(wire, {}))
-        for name, value in fields.items():
-            before = into.get(name)
-            into[name] = [*before, *value] if isinstance(before, list) and isinstance(value, list) else value
-        merged[wire] = into
-    return merged
+    builder = _ExtrasBuilder()
+    builder.add(old)
+    builder.add(new)
+    return builder.build()
+
+
+class _ExtrasBuilder:
+    """Extras that grow: lists are extended in place, so that a long answer costs linear time."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self) -> None:
+        self._fields: dict[str, dict[str, Any]] | None = None
+
+    def add(self, extras: Extras | None) -> None:
+        if not extras:
+            return
+        if self._fields is None:
+            self._fields = {}
+        for wire, fields in extras.items():
+            into = self._fields.setdefault(wire, {})
+            for name, value in fields.items():
+                before = into.get(name)
+                if isinstance(value, list):
+                    if isinstance(before, list):
+                        cast("list[Any]", before).extend(cast("list[Any]", value))
+                    else:
+                        into[name] = list(cast("list[Any]", value))
+                else:
+                    into[name] = value
+
+    def build(self) -> Extras | None:
+        """Return what came, on its own: more may follow."""
+        if self._fields is None:
+            return None
+        return {
+            wire: {
+                name: list(cast("list[Any]", value)) if isinstance(value, list) else value
+                for name, value in fields.items()
+            }
+            for wire, fields in self._fields.items()
+        }
 
 
 class _ChoiceBuilder:
@@ -114,7 +144,7 @@ class _ChoiceBuilder:
     def __init__(self) -> None:
         self.parts: dict[int, _PartBuilder] = {}
         self.finish: Finish | None = None
-        self.extras: Extras | None = None
+        self.extras = _ExtrasBuilder()
 
     def build(self) -> Choice:
         finish = self.finish
@@ -123,7 +153,7 @@ class _ChoiceBuilder:
             finish_reason=finish.reason if finish else None,
             raw_finish_reason=finish.raw if finish else None,
             stop_sequence=finish.stop_sequence if finish else None,
-            extras=self.extras,
+            extras=self.extras.build(),
         )
 
 
@@ -137,7 +167,7 @@ class _PartBuilder:
         self._text: list[str] = []
         self._data: list[str] = []
         self._signature: str | None = None
-        self._extras: Extras | None = None
+        self._extras: _ExtrasBuilder | None = None
         self._value: object = None
 
     def add(self, delta: PartDelta) -> None:
@@ -148,7 +178,11 @@ class _PartBuilder:
         if delta.signature is not None:
             self._signature = (self._signature or "") + delta.signature
         if delta.extras is not None:
-            self._extras = merge_extras(self._extras, delta.extras)
+            if self._extras is None:
+                self._extras = _ExtrasBuilder()
+                if not isinstance(self._part, Opaque):
+                    self._extras.add(self._part.extras)
+            self._extras.add(delta.extras)
         if delta.value is not None:
             self._value = delta.value
 
@@ -158,7 +192,7 @@ class _PartBuilder:
             return part if self._value is None else Opaque(part.wire, self._value)
         changes: dict[str, Any] = {}
         if self._extras is not None:
-            changes["extras"] = merge_extras(part.extras, self._extras)
+            changes["extras"] = self._extras.build()
         if self._signature is not None and isinstance(part, Text | Thinking | ToolCall):
             changes["signature"] = (part.signature or "") + self._signature
         if self._text:

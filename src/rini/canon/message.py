@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from rini.canon.extras import Extras
-from rini.canon.part import Part
+from rini.canon.part import Part, Text
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -26,3 +26,11 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     origin: str | None = None
     extras: Extras | None = None
+
+    @property
+    def only_text(self) -> str | None:
+        """The text of a message that is one plain Text and nothing else, as most are; ``None`` for any other."""
+        if len(self.parts) != 1 or self.name is not None or self.extras is not None:
+            return None
+        part = self.parts[0]
+        return part.text if type(part) is Text and part.signature is None and part.extras is None else None

@@ -1,16 +1,17 @@
 """``rini keys rotate``: encrypt all stored provider keys under a new master key, while the server runs.
 
-With the secrets in the data folder a new master key is made there first; running servers read it when they meet it. With
+With the secrets in the data folder a new master key is made there first; running servers seal under it from then on. With
 RINI_API_MASTER_KEY in the environment that is the new key, and RINI_API_MASTER_KEYS_OLD names the former ones: restart the servers
 with both settings, rotate, then drop the old ones.
 """
 
-import sys
 from typing import Any
 
 from rini.accounts import provider_keys
 from rini.accounts.keyring import make_master_key
 from rini.accounts.secrets import SECRETS_FILE, load_secrets
+from rini.cli.refusal import refuse
+from rini.cli.secrets import announced
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.kit.secrets_file import update_secrets
@@ -19,26 +20,29 @@ from rini.settings import Settings
 
 def rotate(settings: Settings) -> int:
     """Rotate, in small transactions; it may be broken off and run again."""
-    load_secrets(settings)
+    announced(settings)
+    migrate(settings.database)
     if settings.api_master_key is None:
         update_secrets(settings.data_dir / SECRETS_FILE, _add_master_key)
-    elif not settings.api_master_keys_old:
-        print(
-            "rini: RINI_API_MASTER_KEY is the new master key here: put the former one into RINI_API_MASTER_KEYS_OLD.",
-            file=sys.stderr,
-        )
-        return 1
     keyring = load_secrets(settings).keyring
-    migrate(settings.database)
     database = Database(settings.database)
     changed = last = 0
+    unreadable: list[int] = []
     try:
+        database.write_sync(provider_keys.begin_resealing)
         while (step := database.write_sync(provider_keys.reseal_some, keyring, last)) is not None:
-            last, more = step
-            changed += more
+            last = step.last_id
+            changed += step.changed
+            unreadable += step.unreadable
     finally:
         database.close()
-    print(f"{changed} keys are now encrypted under master key {keyring.current_id}.")
+    print(f"{changed} keys were encrypted anew, under master key {keyring.current_id}.")
+    if unreadable:
+        ids = ", ".join(map(str, unreadable))
+        return refuse(
+            f"These keys do not open, and stay as they are: {ids}. Put the master key that they were encrypted under "
+            f"into RINI_API_MASTER_KEYS_OLD and rotate again, or have their users store them anew."
+        )
     return 0
 
 

@@ -1,27 +1,24 @@
 """The command line's commands and options. Each command's work is in a module of its own."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from rini import __version__
-from rini.db.migrate import MigrationError
-from rini.errors import RiniError
-from rini.settings import Settings, SettingsError, load_settings
-from rini.usage.price_file import PriceFileError
+from rini.cli.refusal import REFUSALS, refuse
+from rini.settings import Settings, load_settings
+
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit status. What goes wrong is one line on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        settings = load_settings()
-        if options.command == "serve":
-            settings = _with_options(settings, options)
-        return _run(options, settings)
-    except (SettingsError, MigrationError, PriceFileError, RiniError) as error:
-        print(f"rini: {error}", file=sys.stderr)
-        return 1
+        return _run(options)
+    except REFUSALS as error:
+        return refuse(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,10 +29,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="start the server")
-    serve.add_argument("--host", help="address to listen on (RINI_HOST)")
-    serve.add_argument("--port", type=int, help="port to listen on, 0 for a free one (RINI_PORT)")
-    serve.add_argument("--workers", type=int, help="number of server processes (RINI_WORKERS)")
-    serve.add_argument("--data-dir", help="folder for the database and what runs (RINI_DATA_DIR)")
+    # Each option goes by the name of the setting that it stands before; the settings check its value.
+    serve.add_argument("--host", dest="RINI_HOST", help="address to listen on (RINI_HOST)")
+    serve.add_argument("--port", dest="RINI_PORT", help="port to listen on, 0 for a free one (RINI_PORT)")
+    serve.add_argument("--workers", dest="RINI_WORKERS", help="number of server processes (RINI_WORKERS)")
+    serve.add_argument("--data-dir", dest="RINI_DATA_DIR", help="folder for the database and what runs (RINI_DATA_DIR)")
 
     commands.add_parser("keygen", help="print new secrets, in the form of settings")
 
@@ -60,26 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_options(settings: Settings, options: argparse.Namespace) -> Settings:
-    given = {name: getattr(options, name) for name in ("host", "port", "workers", "data_dir")}
-    changes = {name: value for name, value in given.items() if value is not None}
-    try:
-        return Settings.model_validate(settings.model_dump() | changes)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-
-
-def _run(options: argparse.Namespace, settings: Settings) -> int:
+def _run(options: argparse.Namespace) -> int:
     # Each command imports what it needs, so that a short one starts quickly.
+    if options.command == "keygen":
+        from rini.cli import keygen  # noqa: PLC0415
+
+        return keygen.run()
+    settings = _settings(options)
+    settings.prepare_data_dir()
     match options.command:
         case "serve":
             from rini.cli import serve  # noqa: PLC0415
 
             return serve.run(settings)
-        case "keygen":
-            from rini.cli import keygen  # noqa: PLC0415
-
-            return keygen.run()
         case "user":
             from rini.cli import user  # noqa: PLC0415
 
@@ -92,3 +83,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             from rini.cli import database  # noqa: PLC0415
 
             return database.upgrade(settings)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return load_settings(
+        **{name: value for name, value in vars(options).items() if name.startswith("RINI_") and value is not None}
+    )

@@ -3,9 +3,11 @@
 SQLite has one writer, so there is one writer thread; Postgres has a few. A writer takes all units that wait and commits them
 in one transaction: many small writes cost one commit. When a unit of a group fails, the group is rolled back and each of its units
 runs again on its own, so a failure is its own unit's alone. A unit may therefore run twice: it changes nothing but the database.
+A commit whose answer was lost is never repeated: it may have happened.
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -50,6 +52,7 @@ class Database:
         for thread in self._writers:
             thread.start()
         self._closed = False
+        self._closing = threading.Lock()
 
     async def write(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``unit`` in a transaction and return what it returned, once that is committed.
@@ -84,11 +87,12 @@ class Database:
 
     def close(self) -> None:
         """Finish what waits and close the connections."""
-        if self._closed:
-            return
-        self._closed = True
-        for _ in self._writers:
-            self._queue.put(None)
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            for _ in self._writers:
+                self._queue.put(None)
         for thread in self._writers:
             thread.join()
         self._readers.shutdown()
@@ -96,9 +100,11 @@ class Database:
         self._read_engine.dispose()
 
     def _submit(self, job: "_Job") -> None:
-        if self._closed:
-            raise StorageUnavailableError("The database is closed.")
-        self._queue.put(job)
+        # What came behind the writers' last job would never be run.
+        with self._closing:
+            if self._closed:
+                raise StorageUnavailableError("The database is closed.")
+            self._queue.put(job)
 
     def _write_loop(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -127,26 +133,44 @@ class Database:
 
     def _try_together(self, group: list["_Job"]) -> bool:
         try:
-            with self._write_engine.begin() as connection:
-                for job in group:
-                    job.result = job.unit(connection, *job.args, **job.kwargs)
-        except Exception:  # noqa: BLE001  # whatever it is, it is found again, and told, when the unit runs alone
+            self._commit(group)
+        except _CommitLostError as error:
+            for job in group:
+                job.error = _unknown(error)
+        except BaseException:  # noqa: BLE001  # whatever it is, it is found again, and told, when the unit runs alone
             return False
         return True
 
     def _run_alone(self, job: "_Job") -> None:
         for attempt in range(DEADLOCK_TRIES):
             try:
-                with self._write_engine.begin() as connection:
-                    job.result = job.unit(connection, *job.args, **job.kwargs)
+                self._commit([job])
+            except _CommitLostError as error:
+                job.error = _unknown(error)
             except exc.DBAPIError as error:
                 if _may_retry(error) and attempt + 1 < DEADLOCK_TRIES:
                     continue
                 job.error = _storage_error(error)
                 job.error.__cause__ = error
-            except Exception as error:  # noqa: BLE001  # it belongs to whoever asked for the unit
+            except BaseException as error:  # noqa: BLE001  # it belongs to whoever asked for the unit; a writer never dies
                 job.error = error
             return
+
+    def _commit(self, jobs: list["_Job"]) -> None:
+        with self._write_engine.connect() as connection:
+            connection.begin()
+            for job in jobs:
+                job.result = job.unit(connection, *job.args, **job.kwargs)
+            try:
+                connection.commit()
+            except exc.DBAPIError as error:
+                if error.connection_invalidated:
+                    raise _CommitLostError from error
+                raise
+
+
+class _CommitLostError(Exception):
+    """The connection broke during a commit, so that nobody knows whether it happened."""
 
 
 class _Job:
@@ -166,7 +190,7 @@ class _Job:
         self.future = future
         self.loop = loop
         self.result: Any = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def resolve(self) -> None:
         future = self.future
@@ -187,7 +211,7 @@ def _wake(group: list[_Job]) -> None:
         else:
             by_loop.setdefault(job.loop, []).append(job)
     for loop, jobs in by_loop.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_resolve_all, jobs)
 
 
@@ -236,6 +260,12 @@ def _postgres_engine(url: URL) -> Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": 10},
     )
+
+
+def _unknown(lost: _CommitLostError) -> StorageUnavailableError:
+    error = StorageUnavailableError("The connection to the database broke; it is not known whether this was stored.")
+    error.__cause__ = lost.__cause__
+    return error
 
 
 def _may_retry(error: exc.DBAPIError) -> bool:

@@ -94,10 +94,11 @@ def _sqlite(url: URL) -> Generator[Connection]:
     path = Path(url.database or "")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.with_name(path.name + ".migrate").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # With isolation_level=None sqlite3 begins no transactions by itself: its own would leave tables out.
-        with _connected(url, {"timeout": BUSY_SECONDS, "isolation_level": None}) as connection, connection.begin():
-            # A running server may write meanwhile: who begins as a reader could not wait for its turn.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # SQLite itself would wait for BUSY_SECONDS, and a migration may take longer
+        path.touch(mode=0o600)  # prompts are nobody else's, also where the data folder was there before and is open
+        with _connected(url, {"timeout": BUSY_SECONDS}) as connection, connection.begin():
+            # By itself sqlite3 begins a transaction before data are changed, but not before tables are. At once to write:
+            # a server may run meanwhile, and who begins as a reader cannot wait for its turn.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rini.canon import Event, Reply, Request
-from rini.errors import ProviderError, RiniError, UnsupportedParameterError
+from rini.errors import InvalidRequestError, ProviderError, RiniError, UnsupportedParameterError
 from rini.inference.target import Target
 from rini.kit.http import Response, StreamedResponse, Transport, TransportError
 from rini.providers.failures import failure_error, malformed_error, redirect_error, transport_error
@@ -113,18 +113,24 @@ async def _post_stream(transport: Transport, target: Target, request: Request) -
 
 
 def encode(target: Target, request: Request) -> bytes:
-    """Return the provider's body. Raises UnsupportedParameterError for what it has no equivalent of."""
+    """Return the provider's body.
+
+    Raises UnsupportedParameterError for what it has no equivalent of, InvalidRequestError for what cannot be written as JSON.
+    """
     try:
         return target.provider.codec.encode_request(request).body
     except UnsupportedError as error:
         raise UnsupportedParameterError(str(error), parameter=error.field, provider=target.provider.name) from error
+    except (MalformedError, RecursionError) as error:
+        # Read a moment ago, it is now a few levels deeper.
+        raise InvalidRequestError("The request is nested too deeply to be written as JSON.") from error
 
 
 def _refusal(target: Target, model: str, status: int, headers: Mapping[str, str], body: bytes) -> RiniError:
     if 300 <= status < 400:
         return redirect_error(status, target.provider)
     failure = target.provider.codec.decode_failure(status, headers, body)
-    return failure_error(failure, target.provider, model)
+    return failure_error(failure, target.provider, model, target.key)
 
 
 async def _read_some(response: StreamedResponse) -> bytes:

@@ -1,5 +1,7 @@
 """What one call took: tokens, money, time and how it ended."""
 
+from decimal import Decimal
+
 import msgspec
 
 from rini.canon import Reply, Request, Usage
@@ -11,6 +13,18 @@ from rini.kit.ids import new_call_id
 from rini.telemetry import metrics
 from rini.usage.ledger import Outcome, UsageRecord
 from rini.usage.prices import Prices
+
+MOST_TOKENS = 1_000_000_000
+MOST_USD = Decimal(1_000_000)
+"""More than any call takes. What a server says beyond it is not counted: user-given addresses may say anything."""
+
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
+
+
+def plausible(usage: Usage) -> Usage:
+    """Return ``usage`` without the counts that cannot be."""
+    wrong = {name: None for name in _COUNTS if not 0 <= (getattr(usage, name) or 0) <= MOST_TOKENS}
+    return msgspec.structs.replace(usage, **wrong) if wrong else usage
 
 
 class Meter:
@@ -67,7 +81,7 @@ class Meter:
         record.latency_ms = self.elapsed_ms
         if self._first_token is not None:
             record.first_token_ms = round((self._first_token - self._began) * 1000)
-        usage = reply.usage if reply else None
+        usage = plausible(reply.usage) if reply and reply.usage else None
         if outcome in ("client_left", "provider_failed", "interrupted"):
             usage = self._estimated(request, reply, usage)
         if usage is not None:
@@ -109,4 +123,5 @@ class Meter:
             cache_write_tokens=usage.cache_write_tokens or 0,
             reasoning_tokens=usage.reasoning_tokens or 0,
         )
-        record.cost_usd = self._prices.price(record.provider, record.model, usage, at=record.created_at).total
+        cost = self._prices.price(record.provider, record.model, usage, at=record.created_at).total
+        record.cost_usd = cost if cost is not None and cost <= MOST_USD else None

@@ -13,6 +13,8 @@ from rini.providers.local import LocalModel, LocalModelUnavailableError
 class Target(msgspec.Struct, frozen=True):
     """Everything that a call needs to know of the other side. ``trusted`` addresses are the operator's own.
 
+    ``key`` is in ``headers`` too, in the provider's own form.
+
     ``revive`` brings a target that cannot be reached back to life, where that can be done: the model in the box.
     """
 
@@ -21,6 +23,7 @@ class Target(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     key_id: int | None
     trusted: bool
+    key: str = ""
     revive: "Callable[[], Awaitable[Target]] | None" = None
 
     def __repr__(self) -> str:
@@ -53,6 +56,7 @@ class Router:
             base_url=key.base_url or self._addresses[provider.name],
             headers={**provider.authenticate(key.value), "content-type": "application/json"},
             key_id=key.id,
+            key=key.value,
             trusted=key.base_url is None,
         )
 

@@ -11,6 +11,10 @@ MAX_EVENT_BYTES = 32 * 1024 * 1024
 """The most that one unfinished event may hold: a generated image travels as base64 in one line."""
 
 
+MAX_FOREIGN_BYTES = 64 * 1024
+"""About as much is kept of what stands outside the format."""
+
+
 class ServerSentEvent(NamedTuple):
     """One event. ``event`` is empty where the stream named none."""
 
@@ -40,6 +44,7 @@ class EventParser:
         self._data: list[bytes] = []
         self._data_size = 0
         self._foreign: list[bytes] = []
+        self._foreign_size = 0
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that ``data`` completes. Raises EventTooLargeError."""
@@ -128,5 +133,6 @@ class EventParser:
             self._event = line[6:].strip()
         elif line.startswith((b":", b"id:", b"retry:")) or line in (b"data", b"event", b"id", b"retry"):
             pass
-        elif sum(map(len, self._foreign)) < 65536:
+        elif self._foreign_size < MAX_FOREIGN_BYTES:
             self._foreign.append(line)
+            self._foreign_size += len(line)

@@ -63,12 +63,14 @@ _SENTENCES: Mapping[FailureKind, str] = {
 DEFAULT_RETRY_AFTER = 5.0
 LONGEST_RETRY_AFTER = 86_400.0
 LONGEST_MESSAGE = 2000
+SHORTEST_SECRET = 8
+"""Shorter keys are words, such as those of servers that need none; a message without these would make no sense."""
 
 
-def failure_error(failure: Failure, provider: Provider, model: str) -> ProviderError:
-    """Return the error for what a provider said. Its own message is passed on, its headers and the key never."""
+def failure_error(failure: Failure, provider: Provider, model: str, key: str = "") -> ProviderError:
+    """Return the error for what a provider said to a call with ``key``. Its own message is passed on, its headers and the key never."""
     sentence = _SENTENCES[failure.kind].format(label=provider.label, model=model)
-    message = failure.message.strip()[:LONGEST_MESSAGE]
+    message = _without(key, failure.message).strip()[:LONGEST_MESSAGE]
     headers: dict[str, str] = {}
     if failure.kind in ("rate_limited", "overloaded"):
         wait = failure.retry_after if failure.retry_after is not None else DEFAULT_RETRY_AFTER
@@ -79,7 +81,7 @@ def failure_error(failure: Failure, provider: Provider, model: str) -> ProviderE
         provider=provider.name,
         model=model,
         provider_status=failure.status,
-        provider_code=failure.code,
+        provider_code=None if failure.code is None else _without(key, failure.code)[:LONGEST_MESSAGE],
         provider_message=message or None,
     )
 
@@ -123,3 +125,8 @@ def transport_error(error: TransportError, provider: Provider) -> RiniError:
             return malformed_error(str(error), provider)
         case _:
             return ProviderMalformedError(f"{provider.label} broke off: {error}", provider=name)
+
+
+def _without(key: str, text: str) -> str:
+    """Return ``text`` without the key, which some servers quote when they refuse it."""
+    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text

@@ -188,6 +188,8 @@ def request_with(provider: Provider, model: str, params: Mapping[str, Any], requ
         )
     except MalformedError as error:
         raise InvalidRequestError(f"llm_params: {error}") from None
+    if decoded.n is not None and decoded.n != 1:
+        raise InvalidRequestError("llm_params: a turn has one answer, so that only one can be asked for (n).")
     return msgspec.structs.replace(
         decoded, model=request.model, messages=request.messages, tools=request.tools, stream=request.stream
     )

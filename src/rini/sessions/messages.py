@@ -29,7 +29,9 @@ def _path(*columns: sa.Column[Any]) -> sa.Select[*tuple[Any, ...]]:
 
 
 _history = _path(*messages.columns)
-_context = _path(_table.id, _table.parent_message_id, _table.role, _table.content, _table.parts, _table.origin)
+_context = _path(
+    _table.id, _table.parent_message_id, _table.role, _table.content, _table.parts, _table.origin, _table.status
+)
 
 
 def add(
@@ -45,7 +47,11 @@ def add(
     status: str = "complete",
     **fields: Any,
 ) -> AnyRow:
-    """Store a message and return its row. ``parts`` are stored when they say more than ``content``."""
+    """Store a message and return its row. ``parts`` are stored when they say more than ``content``.
+
+    Postgres has no NUL in texts: a model's own is shown as U+FFFD and kept in the parts.
+    """
+    content = content.replace("\x00", "\ufffd")
     plain = not parts or (len(parts) == 1 and parts[0] == canon.Text(content))
     return connection.execute(
         _insert,
@@ -116,16 +122,20 @@ def page(connection: Connection, user_id: int, session_id: str, skip: int, limit
 
 
 def context(connection: Connection, leaf: int | None) -> tuple[canon.Message, ...]:
-    """Return the path to ``leaf`` as a model is to read it, root first."""
+    """Return the path to ``leaf`` as a model is to read it, root first.
+
+    Of an answer that broke off that is its text: providers refuse reasoning without its proof and half a tool call, and with
+    them every later question.
+    """
     if leaf is None:
         return ()
     rows = connection.execute(_context, {"leaf": leaf}).all()
     return tuple(
         canon.Message(
             role=role,
-            parts=(canon.Text(content),) if parts is None else _parts_json.decode(parts),
+            parts=(canon.Text(content),) if parts is None or status == "partial" else _parts_json.decode(parts),
             origin=origin,
         )
-        for _, _, role, content, parts, origin in rows
-        if content or parts
+        for _, _, role, content, parts, origin, status in rows
+        if content or (parts and status != "partial")
     )

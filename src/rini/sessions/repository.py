@@ -80,7 +80,8 @@ def change(connection: Connection, user_id: int, session_id: str, changes: dict[
 
 def delete(connection: Connection, user_id: int, session_id: str) -> None:
     """Delete the user's session and its messages. Raises NotFoundError."""
-    found = get(connection, user_id, session_id)
+    # Locked first, or an answer that is being stored below one of its messages and this would wait for each other.
+    found = get_locked(connection, user_id, session_id)
     connection.execute(messages.delete().where(messages.c.session_id == found.id))
     connection.execute(sessions.delete().where(_table.id == found.id))
 

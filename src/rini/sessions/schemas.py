@@ -9,7 +9,7 @@ from rini.kit.parameters import LARGEST_ID
 from rini.kit.text import storable
 
 MemoryMode = Literal["auto", "explicit", "disabled"]
-Text = Annotated[str, AfterValidator(storable)]
+_Storable = AfterValidator(storable)
 
 
 def _lower(value: object) -> object:
@@ -23,8 +23,8 @@ class SessionWrite(BaseModel):
         json_schema_extra={"example": {"alias": "travel", "system_prompt": "Answer in one sentence."}}
     )
 
-    alias: Annotated[Text, Field(max_length=1000)] | None = None
-    system_prompt: Annotated[Text, Field(max_length=1_000_000)] | None = None
+    alias: Annotated[str, Field(max_length=1000), _Storable] | None = None
+    system_prompt: Annotated[str, Field(max_length=1_000_000), _Storable] | None = None
     memory_mode: Annotated[MemoryMode, BeforeValidator(_lower)] = "auto"
 
 
@@ -47,8 +47,8 @@ class MessageCreate(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"role": "user", "content": "Hello"}})
 
     role: Literal["user", "assistant", "system"]
-    content: Text
-    parent_message_id: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = None
+    content: Annotated[str, _Storable]
+    parent_message_id: Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID)] | None = None
 
 
 class Message(BaseModel):

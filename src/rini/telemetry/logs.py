@@ -75,6 +75,7 @@ def configure_logs(
         logger.propagate = True
         logger.setLevel(max(least, logging.INFO))
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it lists Alembic's own parts
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

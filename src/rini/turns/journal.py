@@ -1,6 +1,6 @@
 """The journal: what clients were shown of answers that are not settled yet, so that kill -9 loses none of it.
 
-One file a process, in the data folder's ``run``, held by a lock for as long as the process lives. A line is written before
+Files of this process's own in the data folder's ``run``, held by a lock for as long as it lives. A line is written before
 the bytes that it stands for leave; the kernel keeps it when the process dies (it is not synced: a power cut may lose the last
 second of an unfinished answer, never a settled one). The next process that starts recovers what a dead one left.
 
@@ -36,51 +36,89 @@ class Open(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """This process's journal."""
+    """This process's journal: a few files, each with the calls that began while it was the newest.
+
+    A file that has grown is followed by another, and goes when the last of its calls is settled: so under a load that never
+    pauses, too, the journal is as long as what is unsettled makes it.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = run_dir / f"turns-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self.path, flags, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._open = 0
-        self._size = 0
-        self._warned = False
+        self._run_dir = run_dir
+        self._newest = _File(run_dir)
+        self._calls: dict[str, _File] = {}
 
     def begin(self, record: UsageRecord, wire: str, session_id: str | None, question_id: int | None) -> None:
         """Note that a call begins."""
-        self._open += 1
-        self._write(["begin", Open(record, wire, session_id, question_id)])
+        if self._newest.size > EMPTIED_ABOVE_BYTES:
+            self._follow()
+        file = self._calls[record.call_id] = self._newest
+        file.calls += 1
+        file.write(["begin", Open(record, wire, session_id, question_id)])
 
     def add(self, call_id: str, events: list[Event]) -> None:
         """Note what came."""
-        self._write(["add", call_id, events])
+        self._calls[call_id].write(["add", call_id, events])
 
     def end(self, call_id: str) -> None:
         """Note that the call is settled."""
-        self._open -= 1
-        if self._open == 0 and self._size > EMPTIED_ABOVE_BYTES:
-            os.ftruncate(self._file, 0)
-            self._size = 0
+        file = self._calls.pop(call_id)
+        file.calls -= 1
+        if file.calls:
+            file.write(["end", call_id])
+        elif file is not self._newest:
+            file.close()
+        elif file.size > EMPTIED_ABOVE_BYTES:
+            file.empty()
         else:
-            self._write(["end", call_id])
+            file.write(["end", call_id])
 
     def close(self) -> None:
         """Remove the journal; everything is settled."""
-        if self._open == 0:
-            self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        for file in {self._newest, *self._calls.values()}:
+            file.close()
 
-    def _write(self, line: list[object]) -> None:
-        data = _encode(line) + b"\n"
+    def _follow(self) -> None:
         try:
-            self._size += os.write(self._file, data)
+            self._newest = _File(self._run_dir)
+        except OSError as error:  # a full disk, or too many open files: the old one will do
+            _log.error("journal_not_followed", reason=errno.errorcode.get(error.errno or 0, "?"))
+
+
+class _File:
+    """One file. ``calls`` counts those in it that are not settled, ``size`` its bytes."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / f"turns-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+        self.calls = 0
+        self.size = 0
+        self._warned = False
+        # It gets its name when it is locked: a process that starts just now would take it for a dead one's.
+        nameless = self.path.with_suffix(".new")
+        self._file = os.open(nameless, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        nameless.rename(self.path)
+
+    def write(self, line: list[object]) -> None:
+        # The line's end comes first: when one is cut off by a full disk, the next is whole again.
+        data = b"\n" + _encode(line)
+        try:
+            self.size += os.write(self._file, data)
         except OSError as error:
             # A full disk: the answer goes on. What is lost is only the protection against kill -9 at this moment.
             if not self._warned:
                 self._warned = True
                 _log.error("journal_not_written", reason=errno.errorcode.get(error.errno or 0, "?"))
+
+    def empty(self) -> None:
+        os.ftruncate(self._file, 0)
+        self.size = 0
+
+    def close(self) -> None:
+        """Remove the file, unless it holds what is not settled."""
+        if not self.calls:
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -109,26 +147,26 @@ def abandoned(run_dir: Path) -> Iterator[tuple[Path, list[Left]]]:
                 yield path, list(_unsettled(file.read()))
 
 
+_begin = msgspec.json.Decoder(tuple[str, Open])
+_add = msgspec.json.Decoder(tuple[str, str, list[Event]])
+_end = msgspec.json.Decoder(tuple[str, str])
+
+
 def _unsettled(data: bytes) -> Iterator[Left]:
     calls: dict[str, Left] = {}
     for line in data.split(b"\n"):
         try:
-            kind, rest = _head(line)
-            if kind == "begin":
-                opened = msgspec.json.decode(rest[0], type=Open)
-                calls[opened.record.call_id] = Left(opened, ReplyBuilder())
-            elif kind == "add":
-                builder = calls[msgspec.json.decode(rest[0], type=str)].builder
-                for event in msgspec.json.decode(rest[1], type=list[Event]):
+            if line.startswith(b'["add"'):
+                _, call_id, events = _add.decode(line)
+                builder = calls[call_id].builder
+                for event in events:
                     builder.add(event)
-            else:
-                calls.pop(msgspec.json.decode(rest[0], type=str), None)
-        except (msgspec.MsgspecError, KeyError, IndexError):
-            # The last line may be cut off; what it held was not sent.
+            elif line.startswith(b'["begin"'):
+                opened = _begin.decode(line)[1]
+                calls[opened.record.call_id] = Left(opened, ReplyBuilder())
+            elif line.startswith(b'["end"'):
+                calls.pop(_end.decode(line)[1], None)
+        except (ValueError, KeyError, RecursionError):
+            # A line may be cut off; what it held was not sent. After a power cut it may hold anything.
             continue
     yield from calls.values()
-
-
-def _head(line: bytes) -> tuple[str, list[msgspec.Raw]]:
-    first, *rest = msgspec.json.decode(line, type=list[msgspec.Raw])
-    return msgspec.json.decode(first, type=str), rest

@@ -1,8 +1,9 @@
 """The first unit of work of a stored turn."""
 
+import msgspec
 from sqlalchemy.engine import Connection
 
-from rini.canon import Message, Text, plain_text
+from rini.canon import Message, Text, ToolCall, ToolResult, plain_text
 from rini.sessions import messages, repository
 from rini.turns.values import Ask, Loaded
 
@@ -15,7 +16,7 @@ def load(connection: Connection, ask: Ask) -> Loaded:
     """
     session = repository.get(connection, ask.user_id, ask.session_id or "")
     parent = messages.parent_of(connection, session, ask.parent_message_id)
-    before = messages.context(connection, parent)
+    before = _answered(messages.context(connection, parent), ask.messages)
     if session.system_prompt:
         before = (Message("system", (Text(session.system_prompt),)), *before)
     asked = ask.messages[-1]
@@ -29,3 +30,22 @@ def load(connection: Connection, ask: Ask) -> Loaded:
         parent_message_id=parent,
     )
     return Loaded(session.id, before, question)
+
+
+def _answered(before: tuple[Message, ...], asked: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return ``before`` without the tool calls that nobody answered: providers refuse a conversation that has them."""
+    found: list[Message] = []
+    results: set[str] = set()
+    for message in reversed((*before, *asked)):
+        kept = message
+        if message.role != "assistant":
+            results.update(part.call_id for part in message.parts if isinstance(part, ToolResult))
+        else:
+            parts = tuple(part for part in message.parts if not isinstance(part, ToolCall) or part.id in results)
+            if len(parts) < len(message.parts):
+                kept = msgspec.structs.replace(message, parts=parts)
+            results = set()
+        if kept.parts:
+            found.append(kept)
+    found.reverse()
+    return tuple(found[: len(found) - len(asked)])

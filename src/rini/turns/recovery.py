@@ -2,21 +2,24 @@
 
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import exc
 
 from rini.db import Database
 from rini.inference.estimate import reply_tokens
+from rini.inference.meter import plausible
 from rini.telemetry import logs
 from rini.turns.journal import Left, abandoned
 from rini.turns.settle import Settlement, settle
 from rini.usage import ledger
+from rini.usage.prices import Prices
 
 _log = logs.get_logger(__name__)
 
 REASON = "interrupted"
 
 
-def recover(database: Database, run_dir: Path) -> int:
+def recover(database: Database, prices: Prices, run_dir: Path) -> int:
     """Settle what is left in the journals of dead processes and return how many calls that were.
 
     What a client had seen of an answer becomes a partial message. A call whose row exists already was settled just before its process died.
@@ -24,22 +27,24 @@ def recover(database: Database, run_dir: Path) -> int:
     settled = 0
     for path, calls in abandoned(run_dir):
         for left in calls:
-            settled += _settle(database, left)
+            settled += _settle(database, prices, left)
         path.unlink(missing_ok=True)
     if settled:
         _log.warning("turns_recovered", turns=settled)
     return settled
 
 
-def _settle(database: Database, left: Left) -> int:
+def _settle(database: Database, prices: Prices, left: Left) -> int:
     reply = left.builder.reply()
     call = left.call
     record = call.record
     record.outcome = "interrupted"
     record.usage_estimated = True
-    if reply.usage is not None:
-        record.input_tokens = reply.usage.input_tokens
     record.output_tokens = reply_tokens(reply)
+    if reply.usage is not None:
+        usage = msgspec.structs.replace(plausible(reply.usage), output_tokens=record.output_tokens)
+        record.input_tokens = usage.input_tokens
+        record.cost_usd = prices.price(record.provider, record.model, usage, at=record.created_at).total
     if call.session_id is not None and call.question_id is not None:
         settlement = Settlement(
             record=record,

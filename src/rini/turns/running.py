@@ -77,5 +77,5 @@ class RunningCall:
         failed = events[-1]
         if isinstance(failed, StreamFailure):
             await listener.events(events[:-1])
-            raise failure_error(failed.failure, self.target.provider, self.request.model)
+            raise failure_error(failed.failure, self.target.provider, self.request.model, self.target.key)
         await listener.events(events)

@@ -33,7 +33,7 @@ def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
     answer = _store_answer(connection, turn)
     record = turn.record
     if answer is not None:
-        record.message_id = answer.id
+        record = msgspec.structs.replace(record, message_id=answer.id)
     ledger.insert(connection, [record])
     return answer
 
@@ -56,7 +56,7 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
         status="complete" if turn.reason is None else "partial",
         status_reason=turn.reason,
         finish_reason=choice.finish_reason if choice else None,
-        model_used=turn.reply.model or record.model,
+        model_used=(turn.reply.model or record.model).replace("\x00", "\ufffd"),
         token_count=record.output_tokens,
         prompt_tokens=record.input_tokens,
         completion_tokens=record.output_tokens,

@@ -12,13 +12,13 @@ from sqlalchemy import exc
 
 from rini.canon import Request
 from rini.db import AnyRow, Database
-from rini.errors import NotFoundError, RiniError, StorageUnavailableError
+from rini.errors import NotFoundError, RiniError
 from rini.inference.meter import Meter
 from rini.inference.target import Router
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
 from rini.providers.parameters import request_with
-from rini.telemetry import metrics
+from rini.telemetry import logs, metrics
 from rini.turns.journal import Journal
 from rini.turns.load import load
 from rini.turns.running import RunningCall
@@ -26,6 +26,8 @@ from rini.turns.settle import Settlement, settle
 from rini.turns.values import Answer, Ask, Listener
 from rini.usage.ledger import Ledger, Outcome
 from rini.usage.prices import Prices
+
+_log = logs.get_logger(__name__)
 
 
 class Turns:
@@ -54,14 +56,17 @@ class Turns:
             else:
                 await call.stream(self._transport, listener)
         except RiniError as error:
-            await self._settle(call, "provider_failed" if call.begun else "refused", error)
+            await asyncio.shield(self._settling_of(call, "provider_failed" if call.begun else "refused", error))
             raise
         except asyncio.CancelledError:
-            task = asyncio.create_task(self._settle(call, "interrupted" if draining.begun else "client_left"))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            settling = self._settling_of(call, "interrupted" if draining.over else "client_left")
+            settling.add_done_callback(_log_failure)
             raise
-        return await self._settle(call, "complete")
+        except Exception:
+            # A fault of this server's own: it is told as what it is, and what the provider did is booked.
+            await asyncio.shield(self._settling_of(call, "interrupted"))
+            raise
+        return await asyncio.shield(self._settling_of(call, "complete"))
 
     async def close(self) -> None:
         """Wait until all that broke off is settled."""
@@ -87,6 +92,13 @@ class Turns:
             request_id=ask.request_id,
         )
         return RunningCall(target, request, loaded, meter, self._journal)
+
+    def _settling_of(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> asyncio.Task[Answer]:
+        """Settle in a task of its own: a client that leaves meanwhile does not end it."""
+        task = asyncio.create_task(self._settle(call, outcome, error))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        return task
 
     async def _settle(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> Answer:
         reply, loaded = call.reply, call.loaded
@@ -120,8 +132,15 @@ class Turns:
             settlement.record.message_id = None
             await self._ledger.record(settlement.record)
             raise NotFoundError("The session was deleted while the model answered.") from None
-        except StorageUnavailableError:
+        except Exception:
+            # Whatever kept the answer from being stored: what was spent is booked.
             await self._ledger.record(settlement.record)
             raise
         metrics.observe_ledger_rows(1)
         return row
+
+
+def _log_failure(settling: asyncio.Task[Answer]) -> None:
+    """Tell the log what the client, who left, will not hear."""
+    if not settling.cancelled() and (error := settling.exception()) is not None:
+        _log.error("turn_not_settled", exc_info=None if isinstance(error, RiniError) else error, reason=str(error))

@@ -20,6 +20,8 @@ from rini.usage.tables import usage_records
 GATHER_SECONDS = 0.003
 MOST_KEPT_ROWS = 100_000
 RETRY_SECONDS = 1.0
+UNWRITABLE = (exc.StatementError, ArithmeticError, ValueError)
+"""What a row raises that no later try will write."""
 
 Outcome = Literal["complete", "client_left", "provider_failed", "refused", "interrupted"]
 
@@ -31,7 +33,7 @@ class UsageRecord(msgspec.Struct, kw_only=True, dict=False):
     """One call. Tokens are None where nobody counted them; ``cost_usd`` is Decimal dollars, None when unpriced.
 
     ``outcome``: ``complete``; ``client_left`` and ``provider_failed`` broke off in the middle; ``refused`` got an error instead
-    of an answer; ``interrupted`` is a call that a dead process left behind.
+    of an answer; ``interrupted`` is a call that this server broke off, or that a dead process left behind.
     """
 
     call_id: str
@@ -114,13 +116,13 @@ class Ledger:
             await self._database.write(insert, records)
         except StorageUnavailableError as error:
             self._keep(records, error)
-        except exc.IntegrityError:
+        except UNWRITABLE:
             await self._write_singly(records)
         else:
             metrics.observe_ledger_rows(len(records))
 
     async def _write_singly(self, records: list[UsageRecord]) -> None:
-        """Find the row that belongs to a user who was deleted meanwhile: it goes with the user."""
+        """Find the row that cannot be written: mostly its user was deleted meanwhile, and it goes with the user."""
         for record in records:
             try:
                 await self._database.write(insert, [record])
@@ -128,6 +130,8 @@ class Ledger:
                 self._keep([record], error)
             except exc.IntegrityError:
                 _log.warning("usage_row_without_user", call_id=record.call_id, user_id=record.user_id)
+            except UNWRITABLE as error:
+                _log.error("usage_row_refused", reason=type(error).__name__, row=msgspec.to_builtins(record))
             else:
                 metrics.observe_ledger_rows(1)
 
@@ -141,14 +145,16 @@ class Ledger:
     async def _retry_kept(self) -> None:
         while self._kept:
             await asyncio.sleep(RETRY_SECONDS)
-            kept, self._kept = self._kept, []
+            kept = list(self._kept)
             try:
                 await self._database.write(insert, kept)
             except StorageUnavailableError:
-                self._kept = kept + self._kept
-            except exc.IntegrityError:
+                continue
+            except UNWRITABLE:
                 await self._write_singly(kept)
             else:
                 metrics.observe_ledger_rows(len(kept))
                 _log.info("usage_rows_written_late", rows=len(kept))
+            # Only now: what is not written yet is not lost to a close in the meantime, nor healthy.
+            del self._kept[: len(kept)]
         self._retry = None

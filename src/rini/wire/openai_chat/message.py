@@ -134,6 +134,9 @@ class MessageEncoder:
 
     def encode(self, message: Message, path: str) -> list[Json]:
         """Return the messages that ``message`` becomes. Raises UnsupportedError."""
+        if (text := message.only_text) and message.role != "tool":
+            role = "system" if message.role == "developer" and not self._strict else message.role
+            return [{"role": role, "content": text}]
         name_foreign_extras(message.extras, path, self._dropped)
         for index, part in enumerate(message.parts):
             self._name_foreign(part, f"{path}.parts[{index}]")

@@ -1,0 +1,157 @@
+"""The processes that a measurement needs: Rini, the baseline, the upstream. Each ends with its ``with`` block."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+CALM_SECONDS = 0.005
+"""The CPU time that a server without work takes in a third of a second, at most."""
+
+
+class Process:
+    """A process that listens on a port of 127.0.0.1."""
+
+    def __init__(self, handle: subprocess.Popen[bytes], port: int) -> None:
+        self.handle = handle
+        self.pid = handle.pid
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu(self) -> float:
+        """Return its CPU time so far, in seconds."""
+        return machine.cpu_seconds(self.pid)
+
+
+class Rini(Process):
+    """A Rini that runs, and a user of it."""
+
+    user_id: int
+    token: str
+    database_url: str
+
+    def call(self, path: str, body: Any, token: str | None = None) -> Any:
+        """POST one request and return its answer's JSON."""
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def rini(upstream: Process, core: int, database_url: str = "") -> Iterator[Rini]:
+    """Start a server as a user would, everything on, with one user who has a key for each provider."""
+    with tempfile.TemporaryDirectory(prefix="rini-bench-") as folder:
+        data = Path(folder) / "data"
+        settings = {
+            "RINI_DATA_DIR": str(data),
+            "RINI_DATABASE_URL": database_url,
+            "RINI_LOCAL_MODEL": "off",
+            "RINI_LOG_FORMAT": "json",
+            "RINI_OPENAI_BASE_URL": f"{upstream.url}/v1",
+            "RINI_ANTHROPIC_BASE_URL": upstream.url,
+            "RINI_GOOGLE_BASE_URL": upstream.url,
+        }
+        log = Path(folder) / "log"
+        with _process(["rini", "serve", "--port", "{port}"], core, log, settings, folder) as (handle, port):
+            server = Rini(handle, port)
+            made = server.call("/users/", {})
+            server.user_id, server.token = made["id"], made["access_token"]
+            server.database_url = database_url or f"sqlite:///{data / 'rini.db'}"
+            for provider in ("openai", "anthropic", "google"):
+                server.call("/api-keys/", {"model_provider": provider, "api_key_value": "bench-key"}, server.token)
+            _await_calm(server)
+            yield server
+
+
+@contextmanager
+def baseline(upstream: Process, core: int) -> Iterator[Process]:
+    """Start the bare uvicorn application."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rini-bench-") as folder,
+        _process(["bench.baseline", "{port}", upstream.url], core, Path(folder) / "log", {}, str(ROOT)) as started,
+    ):
+        yield Process(*started)
+
+
+@contextmanager
+def upstream(core: int) -> Iterator[Process]:
+    """Start the provider."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rini-bench-") as folder,
+        _process(["bench.upstream", "{port}"], core, Path(folder) / "log", {}, str(ROOT)) as started,
+    ):
+        yield Process(*started)
+
+
+@contextmanager
+def _process(
+    command: list[str], core: int, log: Path, settings: dict[str, str], folder: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    port = _free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RINI_", "JWT_", "PROMETHEUS_"))}
+    environment = kept | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))), "NO_PROXY": "*"} | settings
+    arguments = [sys.executable, "-m", *(part.format(port=port) for part in command)]
+    with log.open("wb") as output, machine.on_core(core):
+        handle = subprocess.Popen(arguments, env=environment, cwd=folder, stdout=output, stderr=output)
+    try:
+        _await_port(handle, port, log)
+        yield handle, port
+    finally:
+        _stop(handle)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def _await_port(handle: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and handle.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError(f"a process did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _await_calm(process: Process) -> None:
+    """Wait until what a start leaves for later (lists that are loaded beside it) is done."""
+    until = time.monotonic() + START_SECONDS
+    before = process.cpu()
+    while time.monotonic() < until:
+        time.sleep(0.3)
+        now = process.cpu()
+        if now - before < CALM_SECONDS:
+            return
+        before = now
+
+
+def _stop(handle: subprocess.Popen[bytes]) -> None:
+    handle.send_signal(signal.SIGTERM)
+    try:
+        handle.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        handle.kill()
+        handle.wait(STOP_SECONDS)

@@ -1,0 +1,99 @@
+"""What the upstream answers. The last question of a call says it, so that upstream and load agree without talking.
+
+    bench:whole                    the whole answer TEXT
+    bench:count                    a whole answer that tells how many messages the call held
+    bench:stream:EVENTS:MICROS     a stream of so many text events, one every so many microseconds
+
+The text of a streamed event is ``STAMP-INDEX ``: when it was sent (nanoseconds of the machine's monotonic clock) and its place.
+"""
+
+import re
+from typing import NamedTuple
+
+from rini.canon import (
+    Choice,
+    Event,
+    Finish,
+    PartDelta,
+    PartStart,
+    PartStop,
+    Reply,
+    Start,
+    Text,
+    Usage,
+    UsageUpdate,
+)
+from rini.providers.catalog import PROVIDERS
+from rini.wire.codec import Codec
+
+MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-3-5-haiku-latest", "google": "gemini-2.0-flash"}
+PATHS = {"openai": "/v1", "anthropic": "", "google": ""}
+"""What stands before the codec's path in the provider's address."""
+
+TEXT = (
+    "The harbour town of Busan has a fish market that opens before dawn, a long beach, and a mountain fortress that "
+    "looks down on both. Take the first train, walk the market while the boats come in, and climb in the afternoon "
+    "when the haze is gone. In the evening the bridge is lit, and the tents by the water serve what was landed at six."
+)
+STAMP = b"0000000000000000000"
+COUNT = b"000000"
+MARK = re.compile(rb"bench:(whole|count|stream)(?::(\d+):(\d+))?")
+SENT = re.compile(rb"(\d{19})-(\d{6}) ")
+
+
+class Script(NamedTuple):
+    """What a question asks for."""
+
+    kind: str
+    events: int
+    period: float
+
+
+def read(body: bytes) -> Script:
+    """Return the script that the last mark in ``body`` asks for. Raises ValueError without one."""
+    found = MARK.match(body, max(body.rfind(b"bench:"), 0))
+    if found is None:
+        raise ValueError("the call holds no mark")
+    kind, events, period = found.groups()
+    return Script(kind.decode(), int(events or 0), int(period or 0) / 1e6)
+
+
+def codec_of(path: str) -> str:
+    """Return the provider whose format is spoken at ``path``."""
+    if path.startswith("/v1/messages"):
+        return "anthropic"
+    return "google" if path.startswith("/v1beta") else "openai"
+
+
+def codec(provider: str) -> Codec:
+    """Return the provider's codec."""
+    return PROVIDERS[provider].codec  # type: ignore[index]
+
+
+def counted(number: int) -> str:
+    """Return the answer to ``bench:count`` for a call of so many messages."""
+    return f"{number:06d} messages were read. {TEXT}"
+
+
+def reply(provider: str, text: str) -> Reply:
+    """Return a whole answer as the provider would give it."""
+    return Reply(
+        choices=(Choice((Text(text),), "stop"),),
+        usage=Usage(input_tokens=96, output_tokens=77, cache_read_tokens=0),
+        id="bench-0123456789abcdef",
+        model=MODELS[provider],
+        created=1_764_000_000,
+    )
+
+
+def stream(provider: str, events: int) -> list[Event]:
+    """Return the events of a streamed answer; the stamps are placeholders."""
+    deltas: list[Event] = [PartDelta(0, f"{STAMP.decode()}-{index:06d} ") for index in range(events)]
+    return [
+        Start(id="bench-0123456789abcdef", model=MODELS[provider], created=1_764_000_000),
+        PartStart(0, Text("")),
+        *deltas,
+        PartStop(0),
+        UsageUpdate(Usage(input_tokens=96, output_tokens=events)),
+        Finish("stop"),
+    ]
