@@ -357,3 +357,12 @@ def test_events_arrive_as_they_come(user: Client, script):
     events = [event for event in user.stream() if event.event == "text"]
     assert events[0].at - began < 0.35
     assert events[2].at - events[0].at > 0.15
+
+
+def test_metrics_and_logs_name_the_route(server: Server, user: Client):
+    user.ask()
+    user.post("/llm/text-completion", {})
+    metrics = user.get("/metrics").body.decode()
+    assert 'rini_http_requests_total{method="POST",route="/llm/text-completion/",status="200"}' in metrics
+    assert 'rini_http_requests_total{method="POST",route="/llm/text-completion/",status="422"}' in metrics
+    assert '"route":"/llm/text-completion/"' in server.logged()

@@ -25,7 +25,7 @@ DEEPEST_JSON = "The body is nested too deeply."
 class Route(NamedTuple):
     """What logs and metrics call an endpoint."""
 
-    path: str
+    path_format: str
 
 
 class LeanRoutes:
@@ -49,7 +49,7 @@ class LeanRoutes:
         scope["route"], endpoint = found
         try:
             if scope["method"] != "POST":
-                path = found[0].path
+                path = found[0].path_format
                 raise MethodNotAllowedError(f"{path} takes POST, not {scope['method']}.", headers={"allow": "POST"})
             await endpoint(scope, receive, send)
         except RiniError as error:

@@ -76,11 +76,11 @@ def _greeting(settings: Settings, port: int) -> str:
         python = python.relative_to(Path.cwd())
     field = f"{shlex.quote(str(python))} -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])'"
     send = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d"
-    ask = f'{{"provider": "local", "model": "{BOXED_MODEL_ID}", "text": "Tell me a short story.", "stream": true'
+    ask = f'{{"provider": "local", "model": "{BOXED_MODEL_ID}", "text": "Tell me a short story.", "stream": true, "llm_params": {{"max_tokens": 200}}'
     lines = (
         f"TOKEN=$(curl -sX POST {address}/users/ | {field} access_token)",
         f"SESSION=$(curl -s {address}/sessions/ {send} '{{}}' | {field} id)",
-        f"curl -N {address}/llm/text-completion/ {send} '{ask}, \"session_id\": \"'$SESSION'\"}}'",
+        f"curl -sN {address}/llm/text-completion/ {send} '{ask}, \"session_id\": \"'$SESSION'\"}}'",
     )
     pasted = "\n".join(f"  {line}" for line in lines)
     return f"{greeting} Paste this elsewhere:\n\n{pasted}\n"

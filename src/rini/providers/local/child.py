@@ -27,6 +27,10 @@ _PROMPT_CACHE_MIB = 256
 _WATCH_SECONDS = 1.0
 
 
+_DEFAULT_MAX_TOKENS = 1024
+"""Where a request names no limit: so small a model does not always find an end, and would fill its context for minutes."""
+
+
 def _parameters(arguments: argparse.Namespace, api_key: str) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(arguments.model)
@@ -36,6 +40,7 @@ def _parameters(arguments: argparse.Namespace, api_key: str) -> Any:
     # Every slot has the whole context, so a long conversation cannot break another one.
     params.n_ctx = arguments.context_tokens * arguments.parallel
     params.n_parallel = arguments.parallel
+    params.n_predict = _DEFAULT_MAX_TOKENS
     params.kv_unified = False
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.cpuparams.n_threads = arguments.threads
