@@ -7,11 +7,10 @@ conversation from any other invalid request.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from rini.canon import Failure, FailureKind
+from rini.wire import http_answer
 from rini.wire.anthropic.fields import WIRE, Json, dump, load, object_or_none
 from rini.wire.codec import MalformedError
 
@@ -25,7 +24,7 @@ def decode_failure(status: int, headers: Mapping[str, str], body: bytes) -> Fail
         value = load(body.removeprefix(_BOM))
     except MalformedError:
         value = None
-    return failure_of(value, body, status=status, retry_after=_retry_after(headers))
+    return failure_of(value, body, status=status, retry_after=http_answer.retry_after(headers))
 
 
 def failure_of(value: object, body: bytes, *, status: int | None, retry_after: float | None = None) -> Failure:
@@ -94,29 +93,13 @@ def _kind(status: int | None, type_: str | None, code: str | None, message: str)
 def _from_status(status: int | None) -> FailureKind:
     if status is None:
         return "server_error"
-    if status in _FROM_STATUS:
-        return _FROM_STATUS[status]
+    kind = http_answer.kind_of_status(status)
+    if kind is not None:
+        return kind
     return "invalid_request" if 400 <= status < 500 else "server_error"
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        value = headers.get(name, "").strip()
-        if _NUMBER.fullmatch(value):
-            return float(value) / unit
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        date = parsedate_to_datetime(value)
-        date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return max((date - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, OverflowError):
-        return None
-
-
 _BOM = b"\xef\xbb\xbf"
-_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _TOO_LONG = re.compile(r"prompt is too long|exceeds? (the )?(maximum )?context (limit|window|length)", re.IGNORECASE)
 _SPENT = re.compile(r"credit balance is too low|(specified|your) API usage limits|spend(ing)? limit", re.IGNORECASE)
 _FILTERED = re.compile(r"blocked by (the |our )?content filter", re.IGNORECASE)
@@ -145,18 +128,6 @@ _FROM_CODE: dict[str | None, FailureKind] = {
     "ramp_limit_exceeded": "rate_limited",
     "request_body_too_large_after_decoding": "too_large",
     "request_body_timeout": "timeout",
-}
-_FROM_STATUS: dict[int, FailureKind] = {
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "rate_limited",
-    503: "overloaded",
-    504: "timeout",
-    529: "overloaded",
 }
 _TO_WIRE: dict[FailureKind, tuple[int, str]] = {
     "authentication": (401, "authentication_error"),

@@ -5,14 +5,12 @@ INVALID_ARGUMENT, an empty account RESOURCE_EXHAUSTED) the ErrorInfo's reason an
 Troubleshooting, 2026).
 """
 
-import math
 import re
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from rini.canon import Failure, FailureKind
+from rini.wire import http_answer
 from rini.wire.codec import MalformedError
 from rini.wire.gemini.fields import WIRE, dumps, loads
 
@@ -47,18 +45,6 @@ _STATUSES: dict[str, FailureKind] = {
     "OUT_OF_RANGE": "invalid_request",
     "ALREADY_EXISTS": "invalid_request",
     "ABORTED": "server_error",
-}
-_CODES: dict[int, FailureKind] = {
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "rate_limited",
-    503: "overloaded",
-    504: "timeout",
-    529: "overloaded",
 }
 # Phrases of Google's messages where neither status nor reason tells.
 _PHRASES: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
@@ -96,7 +82,7 @@ _ANSWERS: dict[FailureKind, tuple[int, str, str | None]] = {
 
 def decode_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """Return what an answer with an error ``status`` says. Never raises."""
-    waits = _retry_after(headers)
+    waits = http_answer.retry_after(headers)
     try:
         value = loads(body)
     except MalformedError:
@@ -198,45 +184,23 @@ def _has_no_quota(text: str, details: list[dict[str, Any]]) -> bool:
 
 
 def _kind_of_code(code: int) -> FailureKind:
-    if code in _CODES:
-        return _CODES[code]
+    kind = http_answer.kind_of_status(code)
+    if kind is not None:
+        return kind
     return "invalid_request" if 400 <= code < 500 else "server_error"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the headers ask to wait (RFC 9110, section 10.2.3, and the finer retry-after-ms)."""
-    seconds = _seconds(headers.get("retry-after-ms", ""), 0.001)
-    if seconds is not None:
-        return seconds
-    value = headers.get("retry-after", "")
-    seconds = _seconds(value, 1)
-    if seconds is not None or not value:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _seconds(value: str, unit: float) -> float | None:
-    try:
-        seconds = float(value) * unit
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _told_delay(text: str, details: list[dict[str, Any]]) -> float | None:
     for detail in details:
         delay = detail.get("retryDelay")
         if isinstance(delay, str):
-            seconds = _seconds(delay.removesuffix("s"), 1)
+            seconds = http_answer.seconds_of(delay.removesuffix("s"))
             if seconds is not None:
                 return seconds
         # Some clients and proxies write the duration as protobuf holds it.
         whole = _object(delay).get("seconds")
         if isinstance(whole, int | float | str):
-            return _seconds(str(whole), 1)
+            return http_answer.seconds_of(str(whole))
     told = _RETRY_IN.search(text.lower())
     return float(told[1]) * (0.001 if told[2] == "ms" else 1) if told else None
 

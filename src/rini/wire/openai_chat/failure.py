@@ -4,14 +4,12 @@ Codes and statuses follow OpenAI's "Error codes" guide as of July 2026, and what
 OpenRouter's numeric codes, FastAPI's ``detail``, a list around the object (Gemini's compatibility layer).
 """
 
-import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from rini.canon import Failure, FailureKind
+from rini.wire import http_answer
 from rini.wire.codec import MalformedError, UnsupportedError
 from rini.wire.openai_chat.json_value import NAME, Json, decode, encode
 
@@ -59,20 +57,6 @@ _BY_CODE: Mapping[str, FailureKind] = {
     "invalid_request_error": "invalid_request",
     "badrequesterror": "invalid_request",
 }
-_BY_STATUS: Mapping[int, FailureKind] = {
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "rate_limited",
-    503: "overloaded",
-    504: "timeout",
-    522: "timeout",
-    524: "timeout",
-    529: "overloaded",
-}
 _TOO_LONG = re.compile(
     r"maximum context length|context[ _](length|window)|prompt is too long|too many (input )?tokens"
     r"|reduce the length of the (messages|prompt)|input or output tokens must be reduced",
@@ -114,7 +98,7 @@ def decode_failure(status: int, headers: Mapping[str, str], body: bytes) -> Fail
         text = body.decode("utf-8", "replace").strip()[:_PLAIN_TEXT_LIMIT]
         error = {"message": text or f"The provider answered with status {status} and nothing else."}
     failure = _failure(error, raw, status)
-    delay = _header_delay(headers)
+    delay = http_answer.retry_after(headers)
     return Failure(
         kind=failure.kind,
         message=failure.message,
@@ -224,7 +208,7 @@ def _kind(status: int | None, code: str | None, kind: str | None, message: str) 
     if status in {400, 401, 403} and _NO_PERMISSION.search(message):
         return "permission"
     if status is not None and status >= 400:
-        by_status = _BY_STATUS.get(status)
+        by_status = http_answer.kind_of_status(status)
         if by_status is not None:
             return by_status
         if status >= 500:
@@ -233,47 +217,13 @@ def _kind(status: int | None, code: str | None, kind: str | None, message: str) 
     return typed or told or "server_error"
 
 
-def _header_delay(headers: Mapping[str, str]) -> float | None:
-    milliseconds = _seconds(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _seconds(value)
-    if seconds is not None:
-        return seconds
-    until = _date(value)
-    if until is None:
-        return None
-    # Counted from the provider's own clock where it tells it.
-    now = _date(headers.get("date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-
-
 def _message_delay(message: str) -> float | None:
     found = _TRY_AGAIN.search(message)
     if found is None:
         return None
     total = 0.0
     for number, unit in _DURATION.findall(found[1]):
-        seconds = _seconds(number)
+        seconds = http_answer.seconds_of(number)
         if seconds is None:
             return None
         total += seconds * _UNIT[unit.lower()]
