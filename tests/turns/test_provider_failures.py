@@ -343,6 +343,18 @@ def test_the_ledger_knows_every_call(server: Server, upstream):
     assert unpriced["cost_pico_usd"] is None
 
 
+def test_a_cheaper_tier_costs_less(server: Server, upstream):
+    user = server.user()
+
+    async def script(conversation: Conversation) -> None:
+        usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+        await conversation.whole(openai_reply("x", model="gpt-5", usage=usage, service_tier="flex"))
+
+    upstream.scripts[user.provider_key] = script
+    # gpt-5: 1000 x 1.25 + 500 x 10.00 USD per million, and half of that on the flex tier
+    assert user.ask(model="gpt-5").json["usage"]["cost_usd"] == "0.003125"
+
+
 def test_a_session_deleted_meanwhile(server: Server, upstream):
     user = server.user()
     session = user.session()

@@ -85,7 +85,7 @@ class Meter:
         if outcome in ("client_left", "provider_failed", "interrupted"):
             usage = self._estimated(request, reply, usage)
         if usage is not None:
-            self._count(usage)
+            self._count(usage, _served_tier(reply))
         metrics.observe_call(
             record.provider,
             record.model,
@@ -105,7 +105,7 @@ class Meter:
             output_tokens=max(usage.output_tokens or 0, came),
         )
 
-    def _count(self, usage: Usage) -> None:
+    def _count(self, usage: Usage, tier: str | None) -> None:
         record = self.record
         record.input_tokens = usage.input_tokens
         record.output_tokens = usage.output_tokens
@@ -123,5 +123,17 @@ class Meter:
             cache_write_tokens=usage.cache_write_tokens or 0,
             reasoning_tokens=usage.reasoning_tokens or 0,
         )
-        cost = self._prices.price(record.provider, record.model, usage, at=record.created_at).total
+        cost = self._prices.price(record.provider, record.model, usage, at=record.created_at, tier=tier).total
         record.cost_usd = cost if cost is not None and cost <= MOST_USD else None
+
+
+def _served_tier(reply: Reply | None) -> str | None:
+    """Return the provider's word for how it served the call: OpenAI tells it beside the answer, Anthropic within the usage."""
+    if reply is None:
+        return None
+    for extras in (reply.extras, reply.usage.extras if reply.usage else None):
+        for fields in (extras or {}).values():
+            tier = fields.get("service_tier")
+            if isinstance(tier, str):
+                return tier
+    return None
