@@ -366,3 +366,10 @@ def test_metrics_and_logs_name_the_route(server: Server, user: Client):
     assert 'rini_http_requests_total{method="POST",route="/llm/text-completion/",status="200"}' in metrics
     assert 'rini_http_requests_total{method="POST",route="/llm/text-completion/",status="422"}' in metrics
     assert '"route":"/llm/text-completion/"' in server.logged()
+
+
+def test_parameters_have_a_largest_size(user: Client):
+    answer = user.ask(llm_params={"metadata": {"a": ["x"] * 20_000}})
+    assert answer.status == 422
+    assert answer.json["detail"].startswith("llm_params:")
+    assert "65536" in answer.json["detail"]

@@ -29,9 +29,11 @@ from rini.usage.ledger import UsageRecord
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 _text_completion = msgspec.json.Decoder(TextCompletionRequest)
+_params_object = msgspec.json.Decoder(dict[str, Any])
 _chat_completion = msgspec.json.Decoder(ChatCompletionRequest)
 
 
+LARGEST_PARAMS_BYTES = 64 * 1024
 DEEPEST_PARAMS = 64
 """Levels of objects and lists: a JSON schema needs some, a provider's codec and its JSON writer can only follow some."""
 
@@ -192,9 +194,17 @@ def _storable(field: str, text: str) -> str:
         raise InvalidRequestError(f"{field}: {error}.") from None
 
 
-def _params(params: dict[str, Any] | None) -> dict[str, Any]:
+def _params(raw: msgspec.Raw) -> dict[str, Any]:
     """Return the call parameters without ``tool_choice``, which offers the user's tools and is not a provider's parameter."""
-    params = dict(params or {})
+    text = bytes(raw)
+    if not text or text == b"null":
+        return {}
+    if len(text) > LARGEST_PARAMS_BYTES:
+        raise InvalidRequestError(f"llm_params: must not have more than {LARGEST_PARAMS_BYTES} bytes.")
+    try:
+        params = _params_object.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequestError("llm_params: must be a JSON object.") from None
     if _is_deeper(params, DEEPEST_PARAMS):
         raise InvalidRequestError(f"llm_params: must not be nested more than {DEEPEST_PARAMS} levels deep.")
     choice = params.pop("tool_choice", None)

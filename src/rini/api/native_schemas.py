@@ -1,13 +1,20 @@
 """What /llm takes and gives, as msgspec values: they are on the way of every call."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Params = Annotated[dict[str, Any], Meta(description="Call parameters by the provider's own names, or by OpenAI's.")]
+Params = Annotated[
+    msgspec.Raw,
+    Meta(
+        description="An object of call parameters by the provider's own names, or by OpenAI's; at most 64 KiB.",
+        extra_json_schema={"type": "object", "additionalProperties": True},
+    ),
+]
+"""Not read with the rest: its size is looked at first, since read it takes many times its bytes."""
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, description="The provider's name of the model.")]
 ProviderField = Annotated[
     str, Meta(max_length=64, description="openai, anthropic, google, openai_compatible or local.")
@@ -21,7 +28,7 @@ class TextCompletionRequest(msgspec.Struct, kw_only=True):
     provider: ProviderField
     model: ModelName
     session_id: str | None = None
-    llm_params: Params | None = None
+    llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
     stream: bool = False
     parent_message_id: Id | None = None
     api_key_id: Id | None = None
@@ -40,7 +47,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True):
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     provider: ProviderField
     model: ModelName
-    llm_params: Params | None = None
+    llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
     stream: bool = False
     api_key_id: Id | None = None
 
