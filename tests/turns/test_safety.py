@@ -30,3 +30,13 @@ def test_a_blocked_prompt_is_an_error_whole_and_streamed(server: Server, upstrea
     assert [event.event for event in events] == ["start", "error"]
     assert events[-1].data["code"] == "refused_by_safety"
     assert [each["role"] for each in user.get(f"/sessions/{session}/messages/").json] == ["user", "user"]
+
+
+def test_an_answer_without_an_answer_makes_no_sense(server: Server, upstream: Upstream):
+    async def script(conversation: Conversation) -> None:
+        await conversation.whole({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": []})
+
+    user = server.user()
+    upstream.scripts[user.provider_key] = script
+    answer = user.ask()
+    assert (answer.status, answer.json["code"]) == (502, "provider_malformed_answer")

@@ -19,7 +19,6 @@ from rini.errors import InvalidRequestError, MethodNotAllowedError, RiniError
 T = TypeVar("T")
 
 JSON_HEADERS = (b"content-type", b"application/json")
-DEEPEST_JSON = "The body is nested too deeply."
 
 
 class Route(NamedTuple):
@@ -90,7 +89,7 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except UnicodeDecodeError:
         raise InvalidRequestError("The body is not UTF-8.") from None
     except RecursionError:
-        raise InvalidRequestError(DEEPEST_JSON) from None
+        raise InvalidRequestError("The body is nested too deeply.") from None
 
 
 def _sentence(text: str) -> str:

@@ -58,19 +58,21 @@ class Meter:
             stream=stream,
         )
 
+    @property
+    def awaits_first_token(self) -> bool:
+        """Whether nothing of the answer itself has come yet."""
+        return self._first_token is None
+
     def first_token(self) -> None:
-        """Note that the answer has begun."""
-        if self._first_token is None:
-            self._first_token = monotonic()
+        """Note that the first of the answer itself is here."""
+        self._first_token = monotonic()
 
     @property
     def elapsed_ms(self) -> int:
         """Milliseconds since the call began."""
         return round((monotonic() - self._began) * 1000)
 
-    def close(
-        self, outcome: Outcome, request: Request, reply: Reply | None, error: RiniError | None = None
-    ) -> UsageRecord:
+    def close(self, outcome: Outcome, request: Request, reply: Reply, error: RiniError | None = None) -> UsageRecord:
         """Complete the row and return it.
 
         A call that broke off before its usage was told is estimated from what was sent and what came.
@@ -81,7 +83,7 @@ class Meter:
         record.latency_ms = self.elapsed_ms
         if self._first_token is not None:
             record.first_token_ms = round((self._first_token - self._began) * 1000)
-        usage = plausible(reply.usage) if reply and reply.usage else None
+        usage = plausible(reply.usage) if reply.usage else None
         if outcome in ("client_left", "provider_failed", "interrupted"):
             usage = self._estimated(request, reply, usage)
         if usage is not None:
@@ -95,14 +97,13 @@ class Meter:
         )
         return record
 
-    def _estimated(self, request: Request, reply: Reply | None, usage: Usage | None) -> Usage:
+    def _estimated(self, request: Request, reply: Reply, usage: Usage | None) -> Usage:
         self.record.usage_estimated = True
-        came = reply_tokens(reply) if reply else 0
         usage = usage or Usage()
         return msgspec.structs.replace(
             usage,
             input_tokens=conversation_tokens(request.messages) if usage.input_tokens is None else usage.input_tokens,
-            output_tokens=max(usage.output_tokens or 0, came),
+            output_tokens=max(usage.output_tokens or 0, reply_tokens(reply)),
         )
 
     def _count(self, usage: Usage, tier: str | None) -> None:
@@ -127,10 +128,8 @@ class Meter:
         record.cost_usd = cost if cost is not None and cost <= MOST_USD else None
 
 
-def _served_tier(reply: Reply | None) -> str | None:
+def _served_tier(reply: Reply) -> str | None:
     """Return the provider's word for how it served the call: OpenAI tells it beside the answer, Anthropic within the usage."""
-    if reply is None:
-        return None
     for extras in (reply.extras, reply.usage.extras if reply.usage else None):
         for fields in (extras or {}).values():
             tier = fields.get("service_tier")

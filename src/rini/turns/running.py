@@ -1,11 +1,11 @@
 """A call while it runs: what came so far, and how long it took."""
 
-from rini.canon import Event, Reply, ReplyBuilder, Request, StreamFailure
+from rini.canon import Event, PartDelta, PartStart, Reply, ReplyBuilder, Request, StreamFailure
 from rini.inference.call import Stream, complete
 from rini.inference.meter import Meter
 from rini.inference.target import Target
 from rini.kit.http import Transport
-from rini.providers.failures import blocked_error, failure_error
+from rini.providers.failures import blocked_error, failure_error, malformed_error
 from rini.telemetry import metrics
 from rini.turns.journal import Journal
 from rini.turns.values import Listener, Loaded
@@ -41,7 +41,7 @@ class RunningCall:
     async def complete(self, transport: Transport) -> None:
         """Get the whole answer. Raises RiniError."""
         self._whole = await complete(transport, self.target, self.request)
-        self._refuse_blocked()
+        self._refuse_empty()
 
     async def stream(self, transport: Transport, listener: Listener) -> None:
         """Get the answer piece by piece and hand each on. Raises RiniError."""
@@ -55,19 +55,22 @@ class RunningCall:
                         await self._pass_on(events, listener)
                 if events := stream.close_decoder():
                     await self._pass_on(events, listener)
-                self._refuse_blocked()
+                self._whole = self._builder.reply()
+                self._refuse_empty()
             finally:
                 metrics.stream_closed()
 
-    def _refuse_blocked(self) -> None:
-        """Raise RefusedBySafetyError for an answer that a filter left nothing of."""
-        for choice in self.reply.choices:
-            if choice.parts or choice.finish_reason != "safety":
-                return
-        raise blocked_error(self.target.provider, self.request.model)
+    def _refuse_empty(self) -> None:
+        """Raise RefusedBySafetyError for an answer that a filter left nothing of, ProviderMalformedError for one that is none."""
+        choices = self.reply.choices
+        if not choices:
+            raise malformed_error("it holds no answer.", self.target.provider)
+        if all(not choice.parts and choice.finish_reason == "safety" for choice in choices):
+            raise blocked_error(self.target.provider, self.request.model)
 
     async def _pass_on(self, events: list[Event], listener: Listener) -> None:
-        self.meter.first_token()
+        if self.meter.awaits_first_token and any(isinstance(event, PartStart | PartDelta) for event in events):
+            self.meter.first_token()
         add = self._builder.add
         for event in events:
             add(event)

@@ -18,7 +18,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
     record: UsageRecord
     wire: str
-    reply: Reply | None
+    reply: Reply
     session_id: str
     question_id: int
     reason: str | None = None
@@ -39,9 +39,9 @@ def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
 
 
 def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
-    choice = turn.reply.choices[0] if turn.reply and turn.reply.choices else None
+    choice = turn.reply.choices[0] if turn.reply.choices else None
     parts: tuple[Part, ...] = choice.parts if choice else ()
-    if turn.reply is None or (turn.reason is not None and not parts):
+    if turn.reason is not None and not parts:
         return None
     record = turn.record
     row = messages.add(

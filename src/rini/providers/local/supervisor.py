@@ -104,11 +104,6 @@ class LocalModel:
         """The name under which the model answers: the file's stem, or that of the model in the box."""
         return BOXED_MODEL_ID if self._model_path is None else self._model_path.stem
 
-    @property
-    def log_path(self) -> Path:
-        """The child's log. It holds errors only, at most 256 KiB, of the latest start."""
-        return self._log_path
-
     async def ensure_started(self) -> Endpoint:
         """Return where the model serves, after starting it if need be. Simultaneous first calls start one child.
 
