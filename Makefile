@@ -44,7 +44,7 @@ lock: $(VENV)/.dev  ## pin every dependency anew, with hashes and without addres
 	$(BIN)/uv pip compile $(LOCK) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	--no-header --no-annotate --extra local --extra postgres --group weights
+	--no-header --no-annotate --extra local --extra postgres --extra traces --group weights
 
 clean:  ## forget the virtual environment and caches (never the data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build dist

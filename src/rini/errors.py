@@ -2,21 +2,29 @@
 
 RiniError
 ├── BadRequestError               400 bad_request
-│   └── ProviderKeyMissingError   400 provider_key_missing
+│   ├── ProviderKeyMissingError   400 provider_key_missing
+│   └── NoEmbeddingsError         400 no_embeddings
 ├── NotAuthenticatedError         401 not_authenticated
 ├── SignupClosedError             403 signup_closed
 ├── NotFoundError                 404 not_found
 ├── MethodNotAllowedError         405 method_not_allowed
+├── ConfirmationNeededError       409 confirmation_needed
 ├── BodyTooLargeError             413 body_too_large
 ├── InvalidRequestError           422 invalid_request
 │   ├── UnsupportedParameterError 422 unsupported_parameter
-│   └── AddressRefusedError       422 address_refused
+│   ├── AddressRefusedError       422 address_refused
+│   ├── ImageRefusedError         422 image_refused
+│   ├── NoVisionError             422 no_vision
+│   ├── EmbeddingInputError       422 embedding_input_refused
+│   └── NoToolsError              422 no_tools
 ├── TooManyRequestsError          429 too_many_requests
 ├── InternalError                 500 internal_error
 ├── ShuttingDownError             503 shutting_down
 ├── StorageUnavailableError       503 storage_unavailable
 │   └── StorageFullError          507 storage_full
+├── FilesUnavailableError         503 files_unavailable
 ├── KeyUnreadableError            500 provider_key_unreadable
+├── ToolServerError               502 tool_server_failed
 ├── LocalModelError               503 local_model_unavailable
 └── ProviderError                 what a provider did; the detail holds its own message
     ├── ProviderKeyRefusedError   401 provider_key_refused
@@ -83,6 +91,12 @@ class ProviderKeyMissingError(BadRequestError):
     code = "provider_key_missing"
 
 
+class NoEmbeddingsError(BadRequestError):
+    """The provider makes no embeddings."""
+
+    code = "no_embeddings"
+
+
 class NotAuthenticatedError(RiniError):
     """There is no token, or it is not valid (any more)."""
 
@@ -114,6 +128,13 @@ class MethodNotAllowedError(RiniError):
     code = "method_not_allowed"
 
 
+class ConfirmationNeededError(RiniError):
+    """More would be lost than was named; the fields say how much."""
+
+    status = 409
+    code = "confirmation_needed"
+
+
 class BodyTooLargeError(RiniError):
     """The body has more bytes than the server takes."""
 
@@ -138,6 +159,30 @@ class AddressRefusedError(InvalidRequestError):
     """A user's address leads where it must not."""
 
     code = "address_refused"
+
+
+class ImageRefusedError(InvalidRequestError):
+    """The file is no image that can be read, or one that the provider does not take."""
+
+    code = "image_refused"
+
+
+class NoVisionError(InvalidRequestError):
+    """The provider or the model reads no images."""
+
+    code = "no_vision"
+
+
+class EmbeddingInputError(InvalidRequestError):
+    """One of the texts cannot be embedded; ``index`` is its place in the list."""
+
+    code = "embedding_input_refused"
+
+
+class NoToolsError(InvalidRequestError):
+    """A tool is asked for that no connection offers."""
+
+    code = "no_tools"
 
 
 class TooManyRequestsError(RiniError):
@@ -178,10 +223,24 @@ class StorageFullError(StorageUnavailableError):
     code = "storage_full"
 
 
+class FilesUnavailableError(RiniError):
+    """The place where files are kept does not answer, or is full."""
+
+    status = 503
+    code = "files_unavailable"
+
+
 class KeyUnreadableError(RiniError):
     """A stored key does not open under any master key that the server has."""
 
     code = "provider_key_unreadable"
+
+
+class ToolServerError(RiniError):
+    """An MCP server does not answer, or not as the protocol says."""
+
+    status = 502
+    code = "tool_server_failed"
 
 
 class LocalModelError(RiniError):

@@ -114,7 +114,40 @@ class Settings(BaseSettings):
     local_model_path: Path | None = Field(
         None, alias="RINI_LOCAL_MODEL_PATH", description="A .gguf file to run instead of the model in the box."
     )
+    provider_retries: int = Field(
+        2,
+        alias="RINI_PROVIDER_RETRIES",
+        ge=0,
+        le=10,
+        description="How often a call is repeated that a provider did not begin to answer: unreachable, overloaded, rate limited for seconds.",
+    )
+    slow_call_seconds: float = Field(
+        30.0, alias="RINI_SLOW_CALL_SECONDS", gt=0, description="A call that takes longer is logged as `slow_call`."
+    )
     prices_file: Path | None = Field(None, alias="RINI_PRICES_FILE", description="Your own prices: see docs/prices.md.")
+
+    files_url: str = Field(
+        "",
+        alias="RINI_FILES_URL",
+        description="Where users' files are kept: `s3://bucket/prefix` (credentials in the `AWS_…` variables). Empty: `files` in the data folder.",
+    )
+    memory_tokens: int = Field(
+        2000,
+        alias="RINI_MEMORY_TOKENS",
+        ge=0,
+        le=1_000_000,
+        description="The most tokens of memory that go to the model with a question.",
+    )
+    mcp_servers_file: Path | None = Field(
+        None,
+        alias="RINI_MCP_SERVERS_FILE",
+        description="MCP servers that all users may use, stdio ones among them: see docs/mcp.md.",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        alias="RINI_OTLP_ENDPOINT",
+        description="Where OpenTelemetry traces go (OTLP over HTTP, `http://host:4318`). Empty: there are none.",
+    )
 
     max_body_bytes: int = Field(
         20 * 1024 * 1024, alias="RINI_MAX_BODY_BYTES", ge=1024, description="Largest request body, in bytes."

@@ -170,6 +170,7 @@ class Server:
             "RINI_DATA_DIR": str(self.data_dir),
             "RINI_LOCAL_MODEL": "off",
             "RINI_SIGNUP_LIMIT": "0",
+            "RINI_PROVIDER_RETRIES": "0",
             "RINI_LOG_FORMAT": "json",
         }
         if self.upstream_url:

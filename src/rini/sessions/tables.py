@@ -43,9 +43,17 @@ messages = sa.Table(
     sa.Column("prompt_tokens", sa.Integer, nullable=True),
     sa.Column("completion_tokens", sa.Integer, nullable=True),
     sa.Column("response_time_ms", sa.Integer, nullable=True),
+    # Of an answer: the memory that the model was given, a JSON array of ids.
+    sa.Column("memory_ids", sa.Text, nullable=True),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Index("ix_messages_session_id_id", "session_id", "id"),
     sa.Index("ix_messages_parent_message_id", "parent_message_id"),
     sa.Index("ix_messages_user_id", "user_id"),
+    sa.Index(
+        "ix_messages_file_reference",
+        "file_reference",
+        sqlite_where=sa.text("file_reference IS NOT NULL"),
+        postgresql_where=sa.text("file_reference IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )

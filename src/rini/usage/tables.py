@@ -1,4 +1,6 @@
-"""The table of the ledger."""
+"""The tables of the ledger: a row for every call, and their sums by day."""
+
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,4 +42,40 @@ usage_records = sa.Table(
     sa.UniqueConstraint("call_id"),
     sa.Index("ix_usage_records_user_id_created_at", "user_id", "created_at"),
     sqlite_autoincrement=True,
+)
+
+
+def _sums() -> list[sa.Column[Any]]:
+    """Return the columns of a table of sums. They are BigInteger: a day adds up."""
+    return [
+        # What a row is not about is "" or 0: in a primary key there is no NULL.
+        sa.Column("user_id", big_int(), sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("day", sa.Date, primary_key=True),
+        sa.Column("provider", sa.String(64), primary_key=True),
+        sa.Column("model", sa.Text, primary_key=True),
+        sa.Column("key_id", big_int(), primary_key=True, autoincrement=False),
+        # Writers of Postgres that work at the same time keep rows of their own, or they would wait for each other.
+        sa.Column("shard", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("calls", sa.BigInteger, nullable=False),
+        sa.Column("input_tokens", sa.BigInteger, nullable=False),
+        sa.Column("output_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cache_read_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cache_write_tokens", sa.BigInteger, nullable=False),
+        sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cost_pico_usd", PicoUsd(), key="cost_usd", nullable=False),
+        # Calls with tokens and without a price; they are not in the cost.
+        sa.Column("unpriced_calls", sa.BigInteger, nullable=False),
+        # Calls that broke off, so that their tokens, and what is in the cost of them, are estimated.
+        sa.Column("estimated_calls", sa.BigInteger, nullable=False),
+    ]
+
+
+usage_days = sa.Table("usage_days", metadata, *_sums())
+usage_session_days = sa.Table(
+    "usage_session_days",
+    metadata,
+    *_sums(),
+    # Of calls in a session alone.
+    sa.Column("session_id", sa.String(36), primary_key=True),
+    sa.Index("ix_usage_session_days_session_id", "session_id"),
 )
