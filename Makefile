@@ -35,8 +35,10 @@ lint: $(VENV)/.dev  ## ruff, pyright (strict on src), import-linter
 bench: $(VENV)/.dev  ## the figures in docs/performance.md, measured here and now
 	$(BIN)/python -m bench
 
-docs: $(VENV)/.dev  ## the table in docs/settings.md and .env.example, from the settings
+docs: $(VENV)/.dev  ## the tables in docs/settings.md, errors.md and logs.md and .env.example, from the source
 	$(BIN)/python -m tests.support.settings_page
+	$(BIN)/python -m tests.support.errors_page
+	$(BIN)/python -m tests.support.logs_page
 
 lock: $(VENV)/.dev  ## pin every dependency anew, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv

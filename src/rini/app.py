@@ -22,24 +22,33 @@ from rini.accounts.access import Access
 from rini.accounts.key_cache import KeyCache
 from rini.accounts.secrets import load_secrets
 from rini.accounts.tokens import TokenIssuer
-from rini.api import native, problems, service
+from rini.api import embeddings, native, native_asks, native_shown, problems, service
 from rini.api.gate import Gate
 from rini.api.lean import LeanRoutes
 from rini.api.openapi import describe
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.errors import RiniError
+from rini.files.store import Files
+from rini.inference.embed import Embeddings
 from rini.inference.target import Router
 from rini.kit.draining import process
 from rini.kit.http import Timeouts, Transport
-from rini.providers.local import LocalModel
+from rini.memory import endpoints as memory_endpoints
+from rini.providers.local import LocalEmbedder, LocalModel
 from rini.sessions import endpoints as session_endpoints
 from rini.settings import Settings, load_settings
-from rini.telemetry import logs, metrics
+from rini.telemetry import logs, metrics, slow_calls
 from rini.telemetry.middleware import RequestContext
+from rini.telemetry.traces import Tracing
+from rini.tools import endpoints as tool_endpoints
+from rini.tools.servers_file import load_servers
+from rini.tools.toolbox import Toolbox
+from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.recovery import recover
 from rini.turns.turn import Turns
+from rini.usage import endpoints as usage_endpoints
 from rini.usage.ledger import Ledger
 from rini.usage.price_file import NO_OVERRIDES, load_overrides
 from rini.usage.prices import Prices
@@ -54,6 +63,8 @@ def create_app(settings: Settings) -> RequestContext:
     MigrationError where that is not possible, so that the server does not start.
     """
     logs.configure_logs(settings.log_format, settings.log_level)
+    slow_calls.log_calls_longer_than(settings.slow_call_seconds)
+    tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
     settings.prepare_data_dir()
     secrets = load_secrets(settings)
     issuer = TokenIssuer(secrets.jwt_key, settings.jwt_algorithm, settings.jwt_access_token_expire_minutes)
@@ -75,24 +86,49 @@ def create_app(settings: Settings) -> RequestContext:
     prices = Prices(load_overrides(settings.prices_file) if settings.prices_file else NO_OVERRIDES)
     ledger = Ledger(database)
     journal = Journal(settings.run_dir)
-    turns = Turns(database, Router(key_cache, addresses, local_model), transport, ledger, prices, journal)
+    files = Files(database, settings.data_dir / "files", settings.files_url)
+    tool_servers = load_servers(settings.mcp_servers_file) if settings.mcp_servers_file else ()
+    toolbox = Toolbox(database, secrets.keyring, transport, tool_servers)
+    router = Router(key_cache, addresses, local_model, settings.provider_retries)
+    embedder = None if settings.local_model == "off" else LocalEmbedder()
+    embedding = Embeddings(router, transport, ledger, prices, embedder)
+    turns = Turns(
+        database,
+        router,
+        transport,
+        ledger,
+        prices,
+        journal,
+        Images(files),
+        toolbox,
+        settings.memory_tokens,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
+            if tracing is not None:
+                await stack.enter_async_context(tracing)
             stack.callback(database.close)
             stack.callback(journal.close)
+            stack.callback(files.close)
             await asyncio.to_thread(migrate, settings.database)
             await asyncio.to_thread(recover, database, prices, settings.run_dir)
             await stack.enter_async_context(transport)
+            stack.push_async_callback(toolbox.close)
             if local_model is not None:
                 stack.push_async_callback(local_model.close)
                 if settings.local_model == "preload":
                     local_model.preload()
             loading = asyncio.create_task(asyncio.to_thread(prices.load))
+            if embedder is not None:
+                stack.callback(embedder.close)
             stack.push_async_callback(ledger.close)
+            stack.push_async_callback(embedding.close)
             stack.push_async_callback(turns.close)
             process.install(settings.shutdown_grace_seconds)
+            sweeping = asyncio.create_task(files.keep_swept())
+            stack.callback(sweeping.cancel)
             loading.add_done_callback(lambda _task: _spare_the_collector())
             yield
             await loading
@@ -118,18 +154,29 @@ def create_app(settings: Settings) -> RequestContext:
     api.state.access = access
     api.state.key_cache = key_cache
     api.state.ledger = ledger
+    api.state.toolbox = toolbox
+    api.state.files = files
+    # Accounts stand below files, and know nothing of them.
+    api.state.on_user_deleted = files.delete_user_sync
     api.include_router(account_endpoints.router)
     api.include_router(session_endpoints.router)
+    api.include_router(memory_endpoints.router)
+    api.include_router(usage_endpoints.router)
+    api.include_router(tool_endpoints.router)
     api.include_router(service.router)
     api.router.default = _OtherSlash(api.router, api.router.default)
     describe(api)
     models = {
         "/llm/text-completion/": native.NativeEndpoint(
-            turns, access, native.text_completion, native.show_text_completion
+            turns, access, native_asks.text_completion, native_shown.text_completion
         ),
         "/llm/chat-completions/": native.NativeEndpoint(
-            turns, access, native.chat_completion, native.show_chat_completion
+            turns, access, native_asks.chat_completion, native_shown.chat_completion
         ),
+        "/llm/image-completion/": native.NativeEndpoint(
+            turns, access, native_asks.image_completion, native_shown.text_completion
+        ),
+        embeddings.PATH: embeddings.EmbeddingsEndpoint(embedding, access),
     }
     return RequestContext(Gate(LeanRoutes(models, api), settings.max_body_bytes, process, access))
 

@@ -1,5 +1,8 @@
 """Every error that a client can meet, as one tree. Each class has its HTTP status and a stable code.
 
+A class's docstring says when it is met, what the client is to do, and which further members its problem document has (and those of the
+classes below it). docs/errors.md is made from this module.
+
 RiniError
 ├── BadRequestError               400 bad_request
 │   ├── ProviderKeyMissingError   400 provider_key_missing
@@ -26,7 +29,7 @@ RiniError
 ├── KeyUnreadableError            500 provider_key_unreadable
 ├── ToolServerError               502 tool_server_failed
 ├── LocalModelError               503 local_model_unavailable
-└── ProviderError                 what a provider did; the detail holds its own message
+└── ProviderError                 502 provider_error: what a provider did; the detail holds its own message
     ├── ProviderKeyRefusedError   401 provider_key_refused
     ├── ProviderBillingError      402 provider_billing
     ├── ProviderPermissionError   403 provider_permission_denied
@@ -54,7 +57,10 @@ from typing import Any, ClassVar
 class RiniError(Exception):
     """An error with a sentence for the client.
 
-    ``detail`` is that sentence; ``fields`` are further members of the problem document (JSON values).
+    ``detail`` is that sentence; ``fields`` are further members of the problem document (JSON values). An error of a turn in a session
+    gets two of them: what is stored of it.
+
+    Fields: user_message_id, assistant_message_id.
     """
 
     status: ClassVar[int] = 500
@@ -79,26 +85,39 @@ class RiniError(Exception):
 
 
 class BadRequestError(RiniError):
-    """The request is well formed and yet cannot be done."""
+    """The request is well formed and yet cannot be done.
+
+    What to do: Do what the detail says.
+    """
 
     status = 400
     code = "bad_request"
 
 
 class ProviderKeyMissingError(BadRequestError):
-    """The user stored no key for the provider."""
+    """The user stored no key for the provider.
+
+    What to do: Store one with POST /api-keys/.
+    Fields: provider.
+    """
 
     code = "provider_key_missing"
 
 
 class NoEmbeddingsError(BadRequestError):
-    """The provider makes no embeddings."""
+    """The provider makes no embeddings.
+
+    What to do: Take one of the providers that the detail names.
+    """
 
     code = "no_embeddings"
 
 
 class NotAuthenticatedError(RiniError):
-    """There is no token, or it is not valid (any more)."""
+    """There is no token, or it is not valid (any more).
+
+    What to do: Send `Authorization: Bearer …` with a token of POST /users/, or of `rini user token`.
+    """
 
     status = 401
     code = "not_authenticated"
@@ -108,85 +127,129 @@ class NotAuthenticatedError(RiniError):
 
 
 class SignupClosedError(RiniError):
-    """The operator makes the users."""
+    """The operator makes the users.
+
+    What to do: Ask the operator for a user (`rini user create`).
+    """
 
     status = 403
     code = "signup_closed"
 
 
 class NotFoundError(RiniError):
-    """It does not exist, or belongs to another user: the answer is the same."""
+    """It does not exist, or belongs to another user: the answer is the same.
+
+    What to do: Look at the id, and at whose token is sent.
+    """
 
     status = 404
     code = "not_found"
 
 
 class MethodNotAllowedError(RiniError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not.
+
+    What to do: Take one of the methods in the header Allow.
+    """
 
     status = 405
     code = "method_not_allowed"
 
 
 class ConfirmationNeededError(RiniError):
-    """More would be lost than was named; the fields say how much."""
+    """More would be lost than was named; the fields say how much.
+
+    What to do: Repeat the request as the detail says, if that is what you want.
+    Fields: count.
+    """
 
     status = 409
     code = "confirmation_needed"
 
 
 class BodyTooLargeError(RiniError):
-    """The body has more bytes than the server takes."""
+    """The body has more bytes than the server takes.
+
+    What to do: Send less, or have the operator raise RINI_MAX_BODY_BYTES.
+    """
 
     status = 413
     code = "body_too_large"
 
 
 class InvalidRequestError(RiniError):
-    """The input is wrong; the detail says where and what would be right."""
+    """The input is wrong; the detail says where and what would be right.
+
+    What to do: Correct what the detail names.
+    Fields: errors, message_ids.
+    """
 
     status = 422
     code = "invalid_request"
 
 
 class UnsupportedParameterError(InvalidRequestError):
-    """The provider has no such parameter."""
+    """The provider has no such parameter.
+
+    What to do: Leave the parameter out, or take a provider that has it.
+    Fields: parameter, provider.
+    """
 
     code = "unsupported_parameter"
 
 
 class AddressRefusedError(InvalidRequestError):
-    """A user's address leads where it must not."""
+    """A user's address leads where it must not.
+
+    What to do: Take a public address, or have the operator allow this one (RINI_ALLOWED_PRIVATE_HOSTS).
+    Fields: provider.
+    """
 
     code = "address_refused"
 
 
 class ImageRefusedError(InvalidRequestError):
-    """The file is no image that can be read, or one that the provider does not take."""
+    """The file is no image that can be read, or one that the provider does not take.
+
+    What to do: Send a PNG, JPEG, GIF or WebP within the limits that the detail names.
+    """
 
     code = "image_refused"
 
 
 class NoVisionError(InvalidRequestError):
-    """The provider or the model reads no images."""
+    """The provider or the model reads no images.
+
+    What to do: Take the model that the detail names.
+    """
 
     code = "no_vision"
 
 
 class EmbeddingInputError(InvalidRequestError):
-    """One of the texts cannot be embedded; ``index`` is its place in the list."""
+    """One of the texts cannot be embedded; ``index`` is its place in the list.
+
+    What to do: Leave out or shorten the text at `index`; the others are as good as before.
+    Fields: index, estimated_tokens, provider, provider_status, provider_message.
+    """
 
     code = "embedding_input_refused"
 
 
 class NoToolsError(InvalidRequestError):
-    """A tool is asked for that no connection offers."""
+    """A tool is asked for that no connection offers.
+
+    What to do: Make an MCP connection, or enable one, or ask without `tool_choice`.
+    """
 
     code = "no_tools"
 
 
 class TooManyRequestsError(RiniError):
-    """A limit of this server was reached."""
+    """A limit of this server was reached.
+
+    What to do: Wait as many seconds as the header Retry-After says.
+    """
 
     status = 429
     code = "too_many_requests"
@@ -196,11 +259,17 @@ class TooManyRequestsError(RiniError):
 
 
 class InternalError(RiniError):
-    """A fault of this server. The log has it, under the same request id."""
+    """A fault of this server. The log has it, under the same request id.
+
+    What to do: Tell the operator the `request_id`: the log has what happened.
+    """
 
 
 class ShuttingDownError(RiniError):
-    """The server finishes what it has and takes nothing new."""
+    """The server finishes what it has and takes nothing new.
+
+    What to do: Repeat the request in a moment.
+    """
 
     status = 503
     code = "shutting_down"
@@ -210,163 +279,240 @@ class ShuttingDownError(RiniError):
 
 
 class StorageUnavailableError(RiniError):
-    """The database does not answer."""
+    """The database does not answer.
+
+    What to do: Repeat the request later; the operator finds more at GET /readyz.
+    """
 
     status = 503
     code = "storage_unavailable"
 
 
 class StorageFullError(StorageUnavailableError):
-    """The disk is full."""
+    """The disk is full.
+
+    What to do: The operator makes room.
+    """
 
     status = 507
     code = "storage_full"
 
 
 class FilesUnavailableError(RiniError):
-    """The place where files are kept does not answer, or is full."""
+    """The place where files are kept does not answer, or is full.
+
+    What to do: Repeat the request later; the operator looks at RINI_FILES_URL.
+    """
 
     status = 503
     code = "files_unavailable"
 
 
 class KeyUnreadableError(RiniError):
-    """A stored key does not open under any master key that the server has."""
+    """A stored key does not open under any master key that the server has.
+
+    What to do: Store the key anew, or have the operator add the former master key to RINI_API_MASTER_KEYS_OLD.
+    """
 
     code = "provider_key_unreadable"
 
 
 class ToolServerError(RiniError):
-    """An MCP server does not answer, or not as the protocol says."""
+    """An MCP server does not answer, or not as the protocol says.
+
+    What to do: Look at the connection with POST /mcp-connections/{id}/test.
+    """
 
     status = 502
     code = "tool_server_failed"
 
 
 class LocalModelError(RiniError):
-    """The model in the box is not installed or does not start."""
+    """The model in the box is not installed or does not start.
+
+    What to do: The operator installs or repairs it (docs/local-model.md); or take another provider.
+    """
 
     status = 503
     code = "local_model_unavailable"
 
 
 class ProviderError(RiniError):
-    """What a provider did. ``provider_status``, ``provider_code`` and ``provider_message`` are its own, as far as it said."""
+    """What a provider did; ``provider_status``, ``provider_code`` and ``provider_message`` are its own, as far as it said.
+
+    ``retry_after`` are the seconds that it asks to wait, ``should_retry`` its word on whether to repeat the call at all.
+
+    What to do: Do what the detail says.
+    Fields: provider, model, provider_status, provider_code, provider_message.
+    """
 
     status = 502
     code = "provider_error"
+    retry_after: float | None = None
+    should_retry: bool | None = None
 
 
 class ProviderKeyRefusedError(ProviderError):
-    """The provider does not take the key."""
+    """The provider does not take the key.
+
+    What to do: Store a key that the provider takes.
+    """
 
     status = 401
     code = "provider_key_refused"
 
 
 class ProviderBillingError(ProviderError):
-    """The account at the provider has no credit or quota."""
+    """The account at the provider has no credit or quota.
+
+    What to do: Pay, or take another key (`key_id`) or provider.
+    """
 
     status = 402
     code = "provider_billing"
 
 
 class ProviderPermissionError(ProviderError):
-    """The key is good but may not do this."""
+    """The key is good but may not do this.
+
+    What to do: Take a key or a model that may.
+    """
 
     status = 403
     code = "provider_permission_denied"
 
 
 class ModelNotFoundError(ProviderError):
-    """The provider does not know the model."""
+    """The provider does not know the model.
+
+    What to do: Take a name from the provider's own list of models.
+    """
 
     status = 404
     code = "model_not_found"
 
 
 class ProviderTooLargeError(ProviderError):
-    """The provider does not take so many bytes."""
+    """The provider does not take so many bytes.
+
+    What to do: Send less.
+    """
 
     status = 413
     code = "provider_request_too_large"
 
 
 class ContextTooLongError(ProviderError):
-    """The conversation has more tokens than the model takes."""
+    """The conversation has more tokens than the model takes.
+
+    What to do: Shorten the conversation, or take a model with a larger context.
+    """
 
     status = 422
     code = "context_too_long"
 
 
 class ProviderRejectedError(ProviderError):
-    """The provider finds the request wrong."""
+    """The provider finds the request wrong.
+
+    What to do: Correct what the provider's message names.
+    """
 
     status = 422
     code = "provider_rejected_request"
 
 
 class RefusedBySafetyError(ProviderError):
-    """The provider's filters refuse the request."""
+    """The provider's filters refuse the request.
+
+    What to do: Ask in another way.
+    """
 
     status = 422
     code = "refused_by_safety"
 
 
 class ProviderRateLimitedError(ProviderError):
-    """The provider asks to wait."""
+    """The provider asks to wait.
+
+    What to do: Wait as many seconds as the header Retry-After says.
+    """
 
     status = 429
     code = "provider_rate_limited"
 
 
 class ProviderMalformedError(ProviderError):
-    """The provider's answer makes no sense."""
+    """The provider's answer makes no sense.
+
+    What to do: Repeat the request; if it stays, look at the provider, or at the key's base_url.
+    """
 
     status = 502
     code = "provider_malformed_answer"
 
 
 class ProviderRedirectError(ProviderError):
-    """The provider's address points elsewhere; redirects are not followed."""
+    """The provider's address points elsewhere; redirects are not followed.
+
+    What to do: Set the key's base_url, or the operator's setting, to the final address.
+    """
 
     status = 502
     code = "provider_redirected"
 
 
 class ProviderUnavailableError(ProviderError):
-    """The provider is down or overloaded."""
+    """The provider is down or overloaded.
+
+    What to do: Repeat the request later, after Retry-After where there is one, or take another provider.
+    """
 
     status = 503
     code = "provider_unavailable"
 
 
 class ProviderUnreachableError(ProviderUnavailableError):
-    """There is no connection to the provider."""
+    """There is no connection to the provider.
+
+    What to do: Look at the key's base_url; else repeat the request later.
+    """
 
     code = "provider_unreachable"
 
 
 class ProviderTimeoutError(ProviderError):
-    """The provider says that it ran out of time."""
+    """The provider says that it ran out of time.
+
+    What to do: Repeat the request, or ask for less.
+    """
 
     status = 504
     code = "provider_timeout"
 
 
 class ConnectTimeoutError(ProviderTimeoutError):
-    """The provider did not take the connection in time."""
+    """The provider did not take the connection in time.
+
+    What to do: Look at the key's base_url; else repeat the request later.
+    """
 
     code = "provider_connect_timeout"
 
 
 class FirstByteTimeoutError(ProviderTimeoutError):
-    """The provider did not begin to answer in time."""
+    """The provider did not begin to answer in time.
+
+    What to do: Stream the answer, ask for less, or have the operator raise RINI_FIRST_BYTE_TIMEOUT. It may have cost.
+    """
 
     code = "provider_first_byte_timeout"
 
 
 class StalledError(ProviderTimeoutError):
-    """The provider stopped in the middle of its answer."""
+    """The provider stopped in the middle of its answer.
+
+    What to do: Repeat the request; with a session what had come is stored.
+    """
 
     code = "provider_stalled"

@@ -12,7 +12,7 @@ from rini.db.migrate import migrate
 from rini.kit.clock import now
 from rini.sessions import messages, repository
 from rini.turns import journal as journal_module
-from rini.turns.journal import Journal, abandoned
+from rini.turns.journal import Journal, Open, abandoned
 from rini.turns.recovery import recover
 from rini.usage.ledger import UsageRecord
 from rini.usage.prices import Prices
@@ -38,13 +38,13 @@ def _die(journal):
 
 def test_a_load_that_never_pauses_does_not_fill_the_disk(tmp_path):
     journal = Journal(tmp_path)
-    journal.begin(_record("long"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("long"), "openai_chat", "s", 1))
     journal.add("long", _events("x"))
     most = 0
     text = "y" * 200_000
-    journal.begin(_record("c0"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("c0"), "openai_chat", "s", 1))
     for number in range(200):
-        journal.begin(_record(f"c{number + 1}"), "openai_chat", "s", 1)
+        journal.begin(Open(_record(f"c{number + 1}"), "openai_chat", "s", 1))
         journal.add(f"c{number}", _events(text))
         journal.end(f"c{number}")
         most = max(most, sum(path.stat().st_size for path in tmp_path.iterdir()))
@@ -61,11 +61,11 @@ def test_a_line_cut_off_by_a_full_disk_costs_only_itself(tmp_path, monkeypatch):
     journal = Journal(tmp_path)
     real = os.write
     monkeypatch.setattr(os, "write", lambda file, data: real(file, data[: len(data) // 2]))
-    journal.begin(_record("cut"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("cut"), "openai_chat", "s", 1))
     monkeypatch.undo()
-    journal.begin(_record("whole"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("whole"), "openai_chat", "s", 1))
     journal.add("whole", _events("text"))
-    journal.begin(_record("over"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("over"), "openai_chat", "s", 1))
     journal.end("over")
     _die(journal)
     found = _left(tmp_path)
@@ -88,9 +88,9 @@ DAMAGE = [
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: repr(damage[:12]))
 def test_what_a_power_cut_left_does_not_stop_the_start(tmp_path, damage):
     journal = Journal(tmp_path)
-    journal.begin(_record("before"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("before"), "openai_chat", "s", 1))
     os.write(journal._newest._file, b"\n" + damage)
-    journal.begin(_record("after"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("after"), "openai_chat", "s", 1))
     _die(journal)
     assert _left(tmp_path).keys() == {"before", "after"}
 
@@ -124,7 +124,7 @@ def test_odd_values_come_back_from_the_journal(tmp_path):
         UsageUpdate(Usage(output_tokens=10**30)),
     ]
     journal = Journal(tmp_path)
-    journal.begin(_record("odd"), "openai_chat", "s", 1)
+    journal.begin(Open(_record("odd"), "openai_chat", "s", 1))
     journal.add("odd", events)
     _die(journal)
     reply = _left(tmp_path)["odd"]
@@ -149,9 +149,9 @@ def test_whatever_was_left_the_next_start_succeeds(kind, request, tmp_path):
     journal = Journal(run)
     odd = [*_events("a\x00b"), UsageUpdate(Usage(input_tokens=10**30, output_tokens=2**40))]
     for call_id, owner in (("odd", user_id), ("twice", user_id), ("orphan", gone)):
-        journal.begin(_record(call_id, owner), "openai_chat", session.id, question.id)
+        journal.begin(Open(_record(call_id, owner), "openai_chat", session.id, question.id))
         journal.add(call_id, odd)
-    journal.begin(_record("stateless", gone), "openai_chat", None, None)
+    journal.begin(Open(_record("stateless", gone), "openai_chat", None, None))
     database.write_sync(users.delete, gone)
     _die(journal)
     copies = [path.read_bytes() for path in run.iterdir()]

@@ -16,6 +16,7 @@ from rini.inference.target import Target
 from rini.kit.http import Transport
 from rini.providers.catalog import PROVIDERS
 from rini.sessions import messages, repository
+from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.settle import settle as real_settle
 from rini.turns.turn import Turns
@@ -68,7 +69,7 @@ class House:
         self.journal = Journal(self.folder / "run")
         async with Transport() as transport:
             router = _Router(self.upstream.url, self.key)
-            turns = Turns(self.flaky, router, transport, self.ledger, Prices(), self.journal)
+            turns = Turns(self.flaky, router, transport, self.ledger, Prices(), self.journal, Images(None), None, 2000)
             yield turns
             await turns.close()
             await self.ledger.close()

@@ -75,6 +75,24 @@ class Client:
     def post(self, path: str, body: Any = None) -> Answer:
         return self.request("POST", path, body)
 
+    def form(self, path: str, files: dict[str, tuple[str | None, bytes]], **fields: str) -> Answer:
+        """Send a multipart/form-data body: texts as ``fields``, files by name as (filename, bytes)."""
+        mark = os.urandom(8).hex()
+        parts = [(f'name="{name}"', text.encode()) for name, text in fields.items()]
+        parts += [
+            (f'name="{name}"' + (f'; filename="{filename}"' if filename is not None else ""), data)
+            for name, (filename, data) in files.items()
+        ]
+        body = b"".join(
+            f"--{mark}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + data + b"\r\n"
+            for head, data in parts
+        )
+        kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+        return self.request("POST", path, raw=body + f"--{mark}--\r\n".encode(), **kind)
+
+    def patch(self, path: str, body: Any) -> Answer:
+        return self.request("PATCH", path, body)
+
     def put(self, path: str, body: Any) -> Answer:
         return self.request("PUT", path, body)
 

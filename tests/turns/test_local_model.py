@@ -78,6 +78,7 @@ def test_two_workers_share_one_and_a_dead_one_comes_back(server: Server):
     [
         ({"model": "gpt-4o"}, 404, "model_not_found"),
         ({"model": MODEL, "llm_params": {"frobnicate": 1}}, 422, "unsupported_parameter"),
+        ({"model": MODEL, "llm_params": {"tool_choice": "required"}}, 422, "unsupported_parameter"),
         ({"model": MODEL, "text": "word " * 12_000}, 422, "context_too_long"),
     ],
 )

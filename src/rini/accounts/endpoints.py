@@ -1,5 +1,6 @@
 """/users and /api-keys."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -25,6 +26,10 @@ def _settings(request: Request) -> Settings:
     return request.app.state.settings
 
 
+def _on_user_deleted(request: Request) -> Callable[[int], None]:
+    return request.app.state.on_user_deleted
+
+
 @router.post("/users/", status_code=201, tags=["users"], summary="Make a user")
 def create_user(
     request: Request,
@@ -48,12 +53,17 @@ def read_user(user_id: CurrentUser) -> User:
 
 @router.delete("/users/me", status_code=204, tags=["users"], summary="Delete me and all that is mine")
 def delete_user(
-    user_id: CurrentUser, database: DatabaseDependency, access: AccessDependency, cache: KeyCacheDependency
+    user_id: CurrentUser,
+    database: DatabaseDependency,
+    access: AccessDependency,
+    cache: KeyCacheDependency,
+    on_user_deleted: Annotated[Callable[[int], None], Depends(_on_user_deleted)],
 ) -> None:
-    """Delete the user with its keys, sessions, messages and usage records."""
+    """Delete the user with its keys, sessions, messages, files and usage records."""
     database.write_sync(users.delete, user_id)
     access.forget(user_id)
     cache.forget(user_id)
+    on_user_deleted(user_id)
 
 
 @router.post("/api-keys/", status_code=201, tags=["api-keys"], summary="Store a provider's key")

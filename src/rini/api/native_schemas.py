@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from rini.sessions.shown import ToolUse
+
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Params = Annotated[
     msgspec.Raw,
@@ -72,6 +74,8 @@ class MessageShown(msgspec.Struct, kw_only=True):
     status: str
     status_reason: str | None
     finish_reason: str | None
+    memory_ids: list[int] | None
+    tool_calls: list[ToolUse] | None
     created_at: datetime
 
 
@@ -97,7 +101,21 @@ class TextCompletionResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     thinking: str | None = None
     model: str | None = None
     finish_reason: str | None = None
+    tool_calls: list[ToolUse] | None = None
     usage: UsageShown | None = None
+
+
+class ImageCompletionRequest(msgspec.Struct, kw_only=True):
+    """The fields of the form besides ``image_file``. Without a model the provider's usual one is asked."""
+
+    provider: ProviderField
+    model: ModelName | None = None
+    prompt: Annotated[str, Meta(min_length=1)] = "Describe this image."
+    session_id: str | None = None
+    llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
+    stream: bool = False
+    parent_message_id: Id | None = None
+    api_key_id: Id | None = None
 
 
 class ChatCompletionResponse(msgspec.Struct, kw_only=True):
@@ -109,4 +127,5 @@ class ChatCompletionResponse(msgspec.Struct, kw_only=True):
     thinking: str | None
     model: str | None
     finish_reason: str | None
+    tool_calls: list[ToolUse] | None
     usage: UsageShown

@@ -1,19 +1,29 @@
-"""A streamed native answer: server-sent events ``start``, ``text``, ``thinking``, ``usage``, ``done`` and ``error``.
+"""A streamed native answer: server-sent events ``start``, ``text``, ``thinking``, ``tool_call``, ``tool_result``, ``usage``, ``done``, ``error``.
 
 Each event has an id (1, 2, 3 …) and a JSON object. ``done`` carries the very object that the unstreamed answer would have been; after
 ``done`` or ``error`` nothing comes.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from starlette.types import Send
 
-from rini.api.native_schemas import MessageShown, UsageShown
+from rini.api import native_shown
+from rini.api.native_schemas import UsageShown
 from rini.api.problems import problem_document
-from rini.canon import Audio, Event, PartDelta, PartStart, Refusal, Text, Thinking
-from rini.db import AnyRow
+from rini.canon import (
+    Audio,
+    Event,
+    PartDelta,
+    PartStart,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    plain_text,
+)
 from rini.errors import RiniError
 from rini.turns.values import Loaded
 
@@ -28,11 +38,10 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 class NativeStream:
     """Writes one streamed answer. Listens to a turn."""
 
-    def __init__(self, send: Send, model: str, show_message: Callable[[AnyRow], MessageShown]) -> None:
+    def __init__(self, send: Send, model: str) -> None:
         self.begun = False
         self._send = send
         self._model = model
-        self._show_message = show_message
         self._sent = 0
         self._kinds: dict[int, str] = {}
 
@@ -43,7 +52,7 @@ class NativeStream:
         start: dict[str, Any] = {"model": self._model}
         if loaded is not None:
             start["session_id"] = loaded.session_id
-            start["user_message"] = self._show_message(loaded.question)
+            start["user_message"] = native_shown.message(loaded.question)
         await self._write(self._event("start", _encode(start)))
 
     async def events(self, events: list[Event]) -> None:
@@ -51,6 +60,23 @@ class NativeStream:
         written = b"".join([self._shown(event) for event in events])
         if written:
             await self._write(written)
+
+    async def tool_called(self, call: ToolCall) -> None:
+        """Show the tool call that is made now."""
+        self._kinds.clear()  # what follows is another answer of the model's, with parts counted anew
+        data = _encode({"id": call.id, "name": call.name, "arguments": call.arguments})
+        await self._write(self._event("tool_call", data))
+
+    async def tool_answered(self, result: ToolResult, ms: int) -> None:
+        """Show what the tool answered."""
+        shown = {
+            "id": result.call_id,
+            "name": result.name,
+            "result": plain_text(result.content),
+            "is_error": result.is_error,
+            "ms": ms,
+        }
+        await self._write(self._event("tool_result", _encode(shown)))
 
     async def done(self, answer: bytes, usage: UsageShown) -> None:
         """Close a whole answer, which is stored by now."""

@@ -5,26 +5,43 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from rini.api.embeddings import EmbeddingsRequest, EmbeddingsResponse
 from rini.api.native_schemas import (
     ChatCompletionRequest,
     ChatCompletionResponse,
+    ImageCompletionRequest,
     TextCompletionRequest,
     TextCompletionResponse,
 )
 
 _REFERENCE = "#/components/schemas/{name}"
 
-_ENDPOINTS: tuple[tuple[str, str, str, type, type, dict[str, Any]], ...] = (
-    (
+
+class Described(msgspec.Struct, frozen=True):
+    """A lean endpoint: what it takes and gives. ``file_field`` makes its body a form that has a file too."""
+
+    path: str
+    summary: str
+    description: str
+    asked: type
+    answered: type
+    example: dict[str, Any]
+    streams: bool = True
+    file_field: str | None = None
+
+
+_ENDPOINTS = (
+    Described(
         "/llm/text-completion/",
         "Ask a model, in a session or without",
-        """With `session_id` the session's system prompt and current branch go along, and the question and the answer are
-stored. With `stream` the answer is server-sent events: start, text, thinking, usage, done, error.""",
+        """With `session_id` the session's system prompt, its memory and current branch go along, and the question and the
+answer are stored. `llm_params` are the provider's own or OpenAI's names; its `tool_choice` (`auto`, `required` or a tool's name)
+offers your MCP tools. With `stream` the answer is server-sent events: start, text, thinking, tool_call, tool_result, usage, done, error.""",
         TextCompletionRequest,
         TextCompletionResponse,
         {"text": "Say hello in Korean.", "provider": "local", "model": "smollm2-135m-instruct"},
     ),
-    (
+    Described(
         "/llm/chat-completions/",
         "Ask a model with a conversation that you keep",
         "Nothing is stored but the usage. `stream` works as in /llm/text-completion/.",
@@ -35,6 +52,30 @@ stored. With `stream` the answer is server-sent events: start, text, thinking, u
             "provider": "local",
             "model": "smollm2-135m-instruct",
         },
+    ),
+    Described(
+        "/llm/image-completion/",
+        "Ask a model about an image",
+        """PNG, JPEG, GIF or WebP. With `session_id` the file is stored, and later turns of the session send it again.
+`stream` works as in /llm/text-completion/.""",
+        ImageCompletionRequest,
+        TextCompletionResponse,
+        {"provider": "openai", "prompt": "What is this?"},
+        file_field="image_file",
+    ),
+    Described(
+        "/llm/embeddings/",
+        "Turn texts into vectors",
+        """The vectors come in the order of the texts; a list that is longer than the provider takes is sent in batches, side by side.
+Providers: openai, google, openai_compatible and local. Anthropic has no embeddings. The limits are in docs/embeddings.md.""",
+        EmbeddingsRequest,
+        EmbeddingsResponse,
+        {
+            "input": ["The cat sleeps on the sofa.", "고양이가 소파에서 잔다."],
+            "provider": "local",
+            "model": "universal-sentence-encoder-multilingual-3",
+        },
+        streams=False,
     ),
 )
 
@@ -71,31 +112,32 @@ def describe(api: FastAPI) -> None:
 
 
 def _add_endpoints(document: dict[str, Any]) -> None:
-    types = [kind for *_, asked, answered, _ in _ENDPOINTS for kind in (asked, answered)]
+    types = [kind for endpoint in _ENDPOINTS for kind in (endpoint.asked, endpoint.answered)]
     references, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     document["components"].setdefault("schemas", {}).update(components)
-    for number, (path, summary, description, _, _, example) in enumerate(_ENDPOINTS):
-        document["paths"][path] = {
+    for number, endpoint in enumerate(_ENDPOINTS):
+        asked, answered = references[number * 2 : number * 2 + 2]
+        content_type = "application/json"
+        if endpoint.file_field is not None:
+            content_type = "multipart/form-data"
+            schema = components[endpoint.asked.__name__]
+            schema["properties"][endpoint.file_field] = {"type": "string", "format": "binary"}
+            schema["required"] = [*schema["required"], endpoint.file_field]
+        answers = {"application/json": {"schema": answered}}
+        if endpoint.streams:
+            answers["text/event-stream"] = {"schema": {"type": "string"}}
+        document["paths"][endpoint.path] = {
             "post": {
                 "tags": ["llm"],
-                "summary": summary,
-                "description": description,
-                "operationId": path.strip("/").replace("/", "_").replace("-", "_"),
+                "summary": endpoint.summary,
+                "description": endpoint.description,
+                "operationId": endpoint.path.strip("/").replace("/", "_").replace("-", "_"),
                 "security": [{"HTTPBearer": []}],
                 "requestBody": {
                     "required": True,
-                    "content": {"application/json": {"schema": references[number * 2], "example": example}},
+                    "content": {content_type: {"schema": asked, "example": endpoint.example}},
                 },
-                "responses": {
-                    "200": {
-                        "description": "The answer",
-                        "content": {
-                            "application/json": {"schema": references[number * 2 + 1]},
-                            "text/event-stream": {"schema": {"type": "string"}},
-                        },
-                    },
-                    "422": {},
-                },
+                "responses": {"200": {"description": "The answer", "content": answers}, "422": {}},
             }
         }
 

@@ -6,6 +6,7 @@ are kept exactly as they came, in ``extras``, keyed by the wire format that they
 """
 
 from rini.canon.collect import ReplyBuilder, collect, merge_extras
+from rini.canon.embedding import EmbeddingInput, EmbeddingReply, EmbeddingRequest, Vector, VectorEncoding
 from rini.canon.event import (
     Event,
     Finish,
@@ -44,6 +45,9 @@ __all__ = [
     "Audio",
     "Choice",
     "Document",
+    "EmbeddingInput",
+    "EmbeddingReply",
+    "EmbeddingRequest",
     "Event",
     "Extras",
     "Failure",
@@ -76,6 +80,8 @@ __all__ = [
     "ToolResult",
     "Usage",
     "UsageUpdate",
+    "Vector",
+    "VectorEncoding",
     "Video",
     "collect",
     "extras_of",

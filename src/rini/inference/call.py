@@ -3,32 +3,48 @@
 Nothing here knows of users, sessions or the ledger.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rini.canon import Event, Reply, Request
 from rini.errors import InvalidRequestError, ProviderError, RiniError, UnsupportedParameterError
+from rini.inference.retry import repeated
 from rini.inference.target import Target
 from rini.kit.http import Response, StreamedResponse, Transport, TransportError
 from rini.providers.failures import failure_error, malformed_error, redirect_error, transport_error
 from rini.wire.codec import MalformedError, StreamDecoder, UnsupportedError
 
+T = TypeVar("T")
+
 LARGEST_ERROR_BYTES = 1024 * 1024
+
+_SHOULD_RETRY = {"true": True, "false": False}
 
 
 async def complete(transport: Transport, target: Target, request: Request) -> Reply:
     """Return the whole answer to ``request``. Raises RiniError; when the caller is cancelled, so is the provider's call."""
-    try:
-        response = await _post(transport, target, request)
-    except ProviderError as error:
-        response = await _post(transport, await _revived(target, error), request)
-    if not 200 <= response.status < 300:
-        raise _refusal(target, request.model, response.status, response.headers, response.body)
+    path = target.provider.codec.path(request.model, stream=False)
+    response = await post(transport, target, path, encode(target, request), request.model)
     try:
         return target.provider.codec.decode_reply(response.body)
     except MalformedError as error:
         raise malformed_error(str(error), target.provider) from error
+
+
+async def post(transport: Transport, target: Target, path: str, body: bytes, model: str) -> Response:
+    """Return the provider's good answer to ``body``, repeated where it did not begin to answer (see ``retry``). Raises RiniError."""
+
+    async def attempt(target: Target) -> Response:
+        try:
+            response = await transport.post(target.base_url + path, target.headers, body, trusted=target.trusted)
+        except TransportError as error:
+            raise transport_error(error, target.provider) from error
+        if not 200 <= response.status < 300:
+            raise _refusal(target, model, response.status, response.headers, response.body)
+        return response
+
+    return await _persistently(attempt, target, model)
 
 
 class Stream:
@@ -44,19 +60,8 @@ class Stream:
     async def __aenter__(self) -> Self:
         """Begin the call. Raises RiniError when the provider does not begin to answer."""
         target, request = self._target, self._request
-        try:
-            response = await _post_stream(self._transport, target, request)
-        except ProviderError as error:
-            response = await _post_stream(self._transport, await _revived(target, error), request)
-        if not 200 <= response.status < 300:
-            try:
-                content = await _read_some(response)
-            except TransportError as error:
-                raise transport_error(error, target.provider) from error
-            finally:
-                await response.close()
-            raise _refusal(target, request.model, response.status, response.headers, content)
-        self._response = response
+        path = target.provider.codec.path(request.model, stream=True)
+        self._response = await _post_stream(self._transport, target, path, encode(target, request), request.model)
         return self
 
     async def __aexit__(
@@ -85,31 +90,38 @@ class Stream:
             raise malformed_error(str(error), self._target.provider) from error
 
 
-async def _revived(target: Target, error: ProviderError) -> Target:
-    """Return the target brought back to life. Raises ``error`` where that cannot be done, or where it is not what is wrong."""
+async def _post_stream(transport: Transport, target: Target, path: str, body: bytes, model: str) -> StreamedResponse:
+    async def attempt(target: Target) -> StreamedResponse:
+        try:
+            response = await transport.post_stream(target.base_url + path, target.headers, body, trusted=target.trusted)
+            if 200 <= response.status < 300:
+                return response
+            async with response:
+                content = await _read_some(response)
+        except TransportError as error:
+            raise transport_error(error, target.provider) from error
+        raise _refusal(target, model, response.status, response.headers, content)
+
+    return await _persistently(attempt, target, model)
+
+
+async def _persistently(attempt: Callable[[Target], Awaitable[T]], target: Target, model: str) -> T:
+    """Make a call of ``target``, again where that may help, and bring it back to life where that is what it needs."""
+
+    async def revived() -> T:
+        try:
+            return await attempt(target)
+        except ProviderError as error:
+            if target.revive is None or not _is_dead(error):
+                raise
+            return await attempt(await target.revive())
+
+    return await repeated(revived, retries=target.retries, provider=target.provider.name, model=model)
+
+
+def _is_dead(error: ProviderError) -> bool:
     way = error.__cause__
-    dead = isinstance(way, TransportError) and not way.timeout and way.phase in ("connect", "send", "first_byte")
-    if target.revive is None or not dead:
-        raise error
-    return await target.revive()
-
-
-async def _post(transport: Transport, target: Target, request: Request) -> Response:
-    url = target.base_url + target.provider.codec.path(request.model, stream=False)
-    body = encode(target, request)
-    try:
-        return await transport.post(url, target.headers, body, trusted=target.trusted)
-    except TransportError as error:
-        raise transport_error(error, target.provider) from error
-
-
-async def _post_stream(transport: Transport, target: Target, request: Request) -> StreamedResponse:
-    url = target.base_url + target.provider.codec.path(request.model, stream=True)
-    body = encode(target, request)
-    try:
-        return await transport.post_stream(url, target.headers, body, trusted=target.trusted)
-    except TransportError as error:
-        raise transport_error(error, target.provider) from error
+    return isinstance(way, TransportError) and not way.timeout and way.phase in ("connect", "send", "first_byte")
 
 
 def encode(target: Target, request: Request) -> bytes:
@@ -130,7 +142,10 @@ def _refusal(target: Target, model: str, status: int, headers: Mapping[str, str]
     if 300 <= status < 400:
         return redirect_error(status, target.provider)
     failure = target.provider.codec.decode_failure(status, headers, body)
-    return failure_error(failure, target.provider, model, target.key)
+    error = failure_error(failure, target.provider, model, target.key)
+    error.retry_after = failure.retry_after
+    error.should_retry = _SHOULD_RETRY.get(headers.get("x-should-retry", ""))
+    return error
 
 
 async def _read_some(response: StreamedResponse) -> bytes:

@@ -1,6 +1,7 @@
 """What one call took: tokens, money, time and how it ended."""
 
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -10,7 +11,7 @@ from rini.inference.estimate import conversation_tokens, reply_tokens
 from rini.inference.target import Target
 from rini.kit.clock import monotonic, now
 from rini.kit.ids import new_call_id
-from rini.telemetry import metrics
+from rini.telemetry import metrics, slow_calls, traces
 from rini.usage.ledger import Outcome, UsageRecord
 from rini.usage.prices import Prices
 
@@ -28,9 +29,9 @@ def plausible(usage: Usage) -> Usage:
 
 
 class Meter:
-    """Measures one call from its begin, and makes its ledger row."""
+    """Measures one call from its begin, and makes its ledger row, its trace's span, and the log's line when it was slow."""
 
-    __slots__ = ("_began", "_first_token", "_prices", "record")
+    __slots__ = ("_began", "_first_token", "_prices", "_span", "record")
 
     def __init__(
         self,
@@ -42,8 +43,10 @@ class Meter:
         endpoint: str,
         stream: bool,
         request_id: str | None,
+        operation: Literal["chat", "embeddings"] = "chat",
     ) -> None:
         self._prices = prices
+        self._span = traces.model_call(operation, target.provider.name, model, target.base_url, stream=stream)
         self._began = monotonic()
         self._first_token: float | None = None
         self.record = UsageRecord(
@@ -67,35 +70,60 @@ class Meter:
         """Note that the first of the answer itself is here."""
         self._first_token = monotonic()
 
-    @property
-    def elapsed_ms(self) -> int:
-        """Milliseconds since the call began."""
-        return round((monotonic() - self._began) * 1000)
-
     def close(self, outcome: Outcome, request: Request, reply: Reply, error: RiniError | None = None) -> UsageRecord:
         """Complete the row and return it.
 
         A call that broke off before its usage was told is estimated from what was sent and what came.
         """
-        record = self.record
-        record.outcome = outcome
-        record.error_code = error.code if error else None
-        record.latency_ms = self.elapsed_ms
-        if self._first_token is not None:
-            record.first_token_ms = round((self._first_token - self._began) * 1000)
         usage = plausible(reply.usage) if reply.usage else None
         if outcome in ("client_left", "provider_failed", "interrupted"):
             usage = self._estimated(request, reply, usage)
+        return self.book(outcome, usage, reply, error)
+
+    def book(self, outcome: Outcome, usage: Usage | None, reply: Reply, error: RiniError | None = None) -> UsageRecord:
+        """Complete the row with ``usage`` (None: nobody counted) and return it; of ``reply`` only what stands beside its usage is read."""
+        record = self.record
+        record.outcome = outcome
+        record.error_code = error.code if error else None
+        seconds = monotonic() - self._began
+        first_token_seconds = None if self._first_token is None else self._first_token - self._began
+        record.latency_ms = round(seconds * 1000)
+        if first_token_seconds is not None:
+            record.first_token_ms = round(first_token_seconds * 1000)
         if usage is not None:
             self._count(usage, _served_tier(reply))
-        metrics.observe_call(
+        metrics.observe_call(record.provider, record.model, outcome, seconds, first_token_seconds=first_token_seconds)
+        slow_calls.observe_call(
             record.provider,
             record.model,
             outcome,
-            monotonic() - self._began,
-            first_token_seconds=None if self._first_token is None else self._first_token - self._began,
+            seconds,
+            first_token_seconds=first_token_seconds,
+            call_id=record.call_id,
         )
+        if self._span is not None:
+            self._end_span(self._span, reply, first_token_seconds)
         return record
+
+    def _end_span(self, span: "traces.WorkSpan", reply: Reply, first_token_seconds: float | None) -> None:
+        record = self.record
+        reasons = [choice.finish_reason for choice in reply.choices if choice.finish_reason is not None]
+        span.end(
+            {
+                traces.RESPONSE_MODEL: reply.model,
+                traces.RESPONSE_ID: reply.id,
+                traces.FINISH_REASONS: reasons or None,
+                traces.FIRST_CHUNK_SECONDS: first_token_seconds,
+                traces.INPUT_TOKENS: record.input_tokens,
+                traces.OUTPUT_TOKENS: record.output_tokens,
+                traces.CACHE_READ_TOKENS: record.cache_read_tokens,
+                traces.CACHE_WRITE_TOKENS: record.cache_write_tokens,
+                traces.REASONING_TOKENS: record.reasoning_tokens,
+                traces.CONVERSATION: record.session_id,
+                traces.CALL_ID: record.call_id,
+            },
+            error=None if record.outcome == "complete" else record.error_code or record.outcome,
+        )
 
     def _estimated(self, request: Request, reply: Reply, usage: Usage | None) -> Usage:
         self.record.usage_estimated = True

@@ -16,6 +16,7 @@ class Target(msgspec.Struct, frozen=True):
     ``key`` is in ``headers`` too, in the provider's own form.
 
     ``revive`` brings a target that cannot be reached back to life, where that can be done: the model in the box.
+    ``retries`` is how often a call that it did not begin to answer is repeated. ``tools`` says whether its models call any.
     """
 
     provider: Provider
@@ -25,15 +26,20 @@ class Target(msgspec.Struct, frozen=True):
     trusted: bool
     key: str = ""
     revive: "Callable[[], Awaitable[Target]] | None" = None
+    retries: int = 0
+    tools: bool = True
 
     def __repr__(self) -> str:
         return f"Target({self.provider.name}, key_id={self.key_id})"
 
 
 class Router:
-    """Finds the target of a call."""
+    """Finds the target of a call. ``retries`` is what each provider's target gets; the model in the box is revived instead."""
 
-    def __init__(self, keys: KeyCache, addresses: Mapping[str, str], local_model: LocalModel | None) -> None:
+    def __init__(
+        self, keys: KeyCache, addresses: Mapping[str, str], local_model: LocalModel | None, retries: int = 0
+    ) -> None:
+        self._retries = retries
         self._keys = keys
         self._addresses = addresses
         self._local_model = local_model
@@ -58,6 +64,7 @@ class Router:
             key_id=key.id,
             key=key.value,
             trusted=key.base_url is None,
+            retries=self._retries,
         )
 
     async def _local(self, provider: Provider, name: str) -> Target:
@@ -84,4 +91,5 @@ class Router:
             key_id=None,
             trusted=True,
             revive=revive,
+            tools=endpoint.tools,
         )

@@ -178,8 +178,22 @@ class Transport:
         max_bytes: int = MAX_BYTES,
     ) -> StreamedResponse:
         """Return the answer to a POST as soon as its head is there; otherwise as ``post``."""
+        return await self.stream("POST", url, headers, body, trusted=trusted, timeouts=timeouts, max_bytes=max_bytes)
+
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        trusted: bool,
+        timeouts: Timeouts | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> StreamedResponse:
+        """Return the answer to a request with ``method``, an upper-case token; otherwise as ``post_stream``."""
         exchange = await self._send(
-            "POST", url, headers, body, trusted=trusted, timeouts=timeouts, max_bytes=max_bytes, whole=False
+            method, url, headers, body, trusted=trusted, timeouts=timeouts, max_bytes=max_bytes, whole=False
         )
         return StreamedResponse(exchange)
 

@@ -24,3 +24,8 @@ def session_id_or_none(text: str) -> str | None:
         return str(uuid.UUID(text))
     except ValueError:
         return None
+
+
+def new_tool_call_id() -> str:
+    """Return the id of a tool call whose model gave it none."""
+    return f"call_{os.urandom(12).hex()}"

@@ -5,21 +5,38 @@ from typing import Literal
 
 import msgspec
 
+from rini.canon import VectorEncoding
 from rini.wire.anthropic import ANTHROPIC
 from rini.wire.codec import Codec
+from rini.wire.embedding_codec import EmbeddingCodec
 from rini.wire.gemini import GEMINI
+from rini.wire.gemini_embeddings import GEMINI_EMBEDDINGS
 from rini.wire.openai_chat import OPENAI_CHAT, OPENAI_COMPATIBLE_CHAT
+from rini.wire.openai_embeddings import OPENAI_EMBEDDINGS
 
 ANTHROPIC_VERSION = "2023-06-01"
 
 ProviderName = Literal["openai", "anthropic", "google", "openai_compatible", "local"]
 
 
+class EmbeddingCall(msgspec.Struct, frozen=True):
+    """How a provider is asked for embeddings: at most ``most_inputs`` in a request, of about ``most_tokens`` together.
+
+    ``encoding`` is the form in which it is asked for the numbers.
+    """
+
+    codec: EmbeddingCodec
+    most_inputs: int
+    most_tokens: int | None = None
+    encoding: VectorEncoding = "float"
+
+
 class Provider(msgspec.Struct, frozen=True):
     """One provider.
 
     ``authenticate`` returns the headers that carry a key. ``key`` says whether a user's key is needed, and ``address`` where
-    the provider stands: the operator's setting, the key's ``base_url``, or this machine.
+    the provider stands: the operator's setting, the key's ``base_url``, or this machine. ``embedding`` is None where it has no
+    embeddings, and where they are made in this process.
     """
 
     name: ProviderName
@@ -27,6 +44,7 @@ class Provider(msgspec.Struct, frozen=True):
     codec: Codec
     authenticate: Callable[[str], Mapping[str, str]]
     address: Literal["setting", "key", "local"]
+    embedding: EmbeddingCall | None = None
 
     @property
     def needs_key(self) -> bool:
@@ -46,13 +64,22 @@ def _google(key: str) -> Mapping[str, str]:
     return {"x-goog-api-key": key}
 
 
+# OpenAI takes 300,000 tokens in a request ("Create embeddings", August 2026); an estimate may be off by half. In base64 an answer
+# has a quarter of the bytes.
+_OPENAI = EmbeddingCall(OPENAI_EMBEDDINGS, most_inputs=2048, most_tokens=150_000, encoding="base64")
+_GOOGLE = EmbeddingCall(GEMINI_EMBEDDINGS, most_inputs=100)
+# As many as text-embeddings-inference takes by default. A server that takes fewer says so, and gets them in halves.
+_COMPATIBLE = EmbeddingCall(OPENAI_EMBEDDINGS, most_inputs=32)
+
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
-        Provider("openai", "OpenAI", OPENAI_CHAT, _bearer, "setting"),
+        Provider("openai", "OpenAI", OPENAI_CHAT, _bearer, "setting", _OPENAI),
         Provider("anthropic", "Anthropic", ANTHROPIC, _anthropic, "setting"),
-        Provider("google", "Google", GEMINI, _google, "setting"),
-        Provider("openai_compatible", "The OpenAI-compatible server", OPENAI_COMPATIBLE_CHAT, _bearer, "key"),
+        Provider("google", "Google", GEMINI, _google, "setting", _GOOGLE),
+        Provider(
+            "openai_compatible", "The OpenAI-compatible server", OPENAI_COMPATIBLE_CHAT, _bearer, "key", _COMPATIBLE
+        ),
         Provider("local", "The model in the box", OPENAI_COMPATIBLE_CHAT, _bearer, "local"),
     )
 }

@@ -1,14 +1,19 @@
 """/sessions and /messages."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from rini.accounts.dependencies import CurrentUser
 from rini.db.dependency import DatabaseDependency
-from rini.kit.parameters import TOTAL_HEADER, Limit, RowId, Skip
+from rini.errors import NotFoundError
+from rini.files.dependency import FilesDependency
+from rini.files.headers import IMAGE_TYPES
+from rini.files.names import content_disposition
+from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER, Limit, RowId, Skip
 from rini.sessions import messages, repository
 from rini.sessions.schemas import Message, MessageCreate, Session, SessionWrite
+from rini.sessions.shown import shown
 
 router = APIRouter()
 
@@ -44,9 +49,9 @@ def update_session(session_id: str, body: SessionWrite, user_id: CurrentUser, da
 
 
 @router.delete("/sessions/{session_id}", status_code=204, tags=["sessions"], summary="Delete a session")
-def delete_session(session_id: str, user_id: CurrentUser, database: DatabaseDependency) -> None:
-    """Delete a session and its messages. What was spent in it stays in the usage records."""
-    database.write_sync(repository.delete, user_id, session_id)
+def delete_session(session_id: str, user_id: CurrentUser, database: DatabaseDependency, files: FilesDependency) -> None:
+    """Delete a session with its messages and their files. What was spent in it stays in the usage records."""
+    files.delete_sync(database.write_sync(repository.delete, user_id, session_id))
 
 
 @router.post("/sessions/{session_id}/messages/", status_code=201, tags=["messages"], summary="Store a message")
@@ -77,6 +82,54 @@ def read_message(message_id: RowId, user_id: CurrentUser, database: DatabaseDepe
     return _message(database.read_sync(messages.get, user_id, message_id))
 
 
+@router.delete("/messages/{message_id}", status_code=204, tags=["messages"], summary="Delete a message")
+def delete_message(
+    message_id: RowId,
+    user_id: CurrentUser,
+    database: DatabaseDependency,
+    files: FilesDependency,
+    count: Annotated[
+        int | None, Query(ge=1, le=LARGEST_ID, description="How many messages go, this one included.")
+    ] = None,
+) -> None:
+    """Delete a message and all below it, with their files. Where there are any below it, `count` must say how many go in all."""
+    files.delete_sync(database.write_sync(messages.delete, user_id, message_id, count))
+
+
+@router.get(
+    "/messages/{message_id}/file",
+    tags=["messages"],
+    summary="Read a message's file",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file as it was sent",
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in IMAGE_TYPES},
+        }
+    },
+)
+def read_file(
+    message_id: RowId, user_id: CurrentUser, database: DatabaseDependency, files: FilesDependency
+) -> Response:
+    """Return the file that came with a message."""
+    row = database.read_sync(messages.get, user_id, message_id)
+    if row.file_reference is None:
+        raise NotFoundError(f"The message {message_id} has no file.")
+    data = files.read_sync(user_id, row.file_reference)
+    is_image = row.mime_type in IMAGE_TYPES
+    return Response(
+        data,
+        media_type=row.mime_type if is_image else "application/octet-stream",
+        headers={
+            "content-disposition": content_disposition("inline" if is_image else "attachment", row.original_filename),
+            "cache-control": "private",
+            # A user sent it: whatever is in it, a browser runs none of it as this server's own.
+            "content-security-policy": "sandbox",
+            "x-content-type-options": "nosniff",
+        },
+    )
+
+
 @router.get("/messages/{message_id}/history", tags=["messages"], summary="Read the way to a message")
 def read_history(message_id: RowId, user_id: CurrentUser, database: DatabaseDependency) -> list[Message]:
     """Return the messages from the root to this one."""
@@ -88,4 +141,4 @@ def _session(row: Any) -> Session:
 
 
 def _message(row: Any) -> Message:
-    return Message.model_validate(row, from_attributes=True)
+    return Message.model_validate(shown(row), from_attributes=True)

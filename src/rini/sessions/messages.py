@@ -1,17 +1,22 @@
 """Messages in the database: a tree in which each row names its parent."""
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
 from rini import canon
 from rini.db import AnyRow
-from rini.errors import InvalidRequestError, NotFoundError
+from rini.errors import ConfirmationNeededError, InvalidRequestError, NotFoundError
 from rini.kit.clock import now
 from rini.sessions import repository
 from rini.sessions.tables import messages
+
+DELETED_AT_ONCE = 500
 
 _table = messages.c
 _insert = messages.insert().returning(messages)
@@ -106,6 +111,54 @@ def get(connection: Connection, user_id: int, message_id: int) -> AnyRow:
     return row
 
 
+def delete(connection: Connection, user_id: int, message_id: int, count: int | None) -> list[str]:
+    """Delete the user's message and all below it; return the references of the files that these named.
+
+    Where the session's current branch ended in them, it ends at the message's parent now. Raises NotFoundError, and
+    ConfirmationNeededError unless ``count`` says how many messages go; a message that has none below it needs no count.
+    """
+    session_id = get(connection, user_id, message_id).session_id
+    session = repository.get_locked(connection, user_id, session_id)
+    top = get(connection, user_id, message_id)
+    going = _subtree(connection, session.id, top.id)
+    if len(going) != (1 if count is None else count):
+        raise _unconfirmed(len(going))
+    # The newest first: none is older than its parent, so each batch leaves nothing that points at nothing.
+    ids = sorted(going, reverse=True)
+    try:
+        for start in range(0, len(ids), DELETED_AT_ONCE):
+            connection.execute(messages.delete().where(_table.id.in_(ids[start : start + DELETED_AT_ONCE])))
+    except exc.IntegrityError:  # a question came below one of them meanwhile
+        raise _unconfirmed(len(going) + 1) from None
+    if session.head_message_id in going:
+        repository.move_head(connection, session.id, top.parent_message_id)
+    return sorted({reference for reference in going.values() if reference is not None})
+
+
+def _subtree(connection: Connection, session_id: str, top: int) -> dict[int, str | None]:
+    """Return the ids of a message and of all below it, with their files.
+
+    Not a recursive query: Postgres may look through the whole table for each step of it.
+    """
+    query = (
+        sa.select(_table.id, _table.parent_message_id, _table.file_reference)
+        .where(_table.session_id == session_id, _table.id >= top)
+        .order_by(_table.id)
+    )
+    found: dict[int, str | None] = {}
+    for message_id, parent, reference in connection.execute(query):
+        if message_id == top or parent in found:
+            found[message_id] = reference
+    return found
+
+
+def _unconfirmed(found: int) -> ConfirmationNeededError:
+    return ConfirmationNeededError(
+        f"Deleting this message deletes {found} messages, with all that are below it; say so with ?count={found}.",
+        count=found,
+    )
+
+
 def history(connection: Connection, user_id: int, message_id: int) -> list[AnyRow]:
     """Return the messages from the root to this one. Raises NotFoundError."""
     get(connection, user_id, message_id)
@@ -130,12 +183,20 @@ def context(connection: Connection, leaf: int | None) -> tuple[canon.Message, ..
     if leaf is None:
         return ()
     rows = connection.execute(_context, {"leaf": leaf}).all()
-    return tuple(
-        canon.Message(
-            role=role,
-            parts=(canon.Text(content),) if parts is None or status == "partial" else _parts_json.decode(parts),
-            origin=origin,
-        )
-        for _, _, role, content, parts, origin, status in rows
-        if content or (parts and status != "partial")
-    )
+    found: list[canon.Message] = []
+    for _, _, role, content, parts, origin, status in rows:
+        if parts is None or status == "partial":
+            if content:
+                found.append(canon.Message(role=role, parts=(canon.Text(content),), origin=origin))
+        else:
+            found += _apart(role, _parts_json.decode(parts), origin)
+    return tuple(found)
+
+
+def _apart(role: canon.Role, parts: tuple[canon.Part, ...], origin: str | None) -> Iterator[canon.Message]:
+    """Yield the messages of one row: an answer over tools holds their calls, their results, and what was said after."""
+    for is_results, run in groupby(parts, lambda part: isinstance(part, canon.ToolResult)):
+        if is_results:
+            yield canon.Message("tool", tuple(run))
+        else:
+            yield canon.Message(role, tuple(run), origin=origin)

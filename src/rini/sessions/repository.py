@@ -78,16 +78,20 @@ def change(connection: Connection, user_id: int, session_id: str, changes: dict[
     return get(connection, user_id, session_id)
 
 
-def delete(connection: Connection, user_id: int, session_id: str) -> None:
-    """Delete the user's session and its messages. Raises NotFoundError."""
+def delete(connection: Connection, user_id: int, session_id: str) -> list[str]:
+    """Delete the user's session and its messages; return the references of the files that these named. Raises NotFoundError."""
     # Locked first, or an answer that is being stored below one of its messages and this would wait for each other.
     found = get_locked(connection, user_id, session_id)
-    connection.execute(messages.delete().where(messages.c.session_id == found.id))
+    here = messages.c.session_id == found.id
+    named = sa.select(messages.c.file_reference).where(here, messages.c.file_reference.is_not(None)).distinct()
+    references = list(connection.execute(named).scalars())
+    connection.execute(messages.delete().where(here))
     connection.execute(sessions.delete().where(_table.id == found.id))
+    return references
 
 
-def move_head(connection: Connection, session_id: str, head_id: int) -> None:
-    """Make ``head_id`` the tip of the session's current branch."""
+def move_head(connection: Connection, session_id: str, head_id: int | None) -> None:
+    """Make ``head_id`` the tip of the session's current branch; with None the next message begins anew."""
     connection.execute(_move, {"this": session_id, "head": head_id, "moment": now()})
 
 

@@ -51,8 +51,21 @@ class MessageCreate(BaseModel):
     parent_message_id: Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID)] | None = None
 
 
+class ToolUse(BaseModel):
+    """A tool call of the model, and what the tool answered; ``result`` is null for a call that was not made."""
+
+    id: str
+    name: str
+    arguments: str
+    result: str | None = None
+    is_error: bool = False
+
+
 class Message(BaseModel):
-    """A message. ``status`` is ``partial`` when its answer broke off, and ``status_reason`` says why."""
+    """A message. ``status`` is ``partial`` when its answer broke off, and ``status_reason`` says why.
+
+    Of an answer, ``memory_ids`` names the memory that the model was given, and ``tool_calls`` the tools that it used.
+    """
 
     id: int
     session_id: str
@@ -71,4 +84,6 @@ class Message(BaseModel):
     status: Literal["complete", "partial"] = "complete"
     status_reason: str | None = None
     finish_reason: str | None = None
+    memory_ids: list[int] | None = None
+    tool_calls: list[ToolUse] | None = None
     created_at: datetime

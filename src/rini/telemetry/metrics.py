@@ -93,11 +93,26 @@ _first_token_seconds = Histogram(
     registry=_registry,
     buckets=_SECONDS,
 )
+_retries = Counter(
+    "rini_provider_retries",
+    "Calls made again because a provider did not begin to answer, by the code of the error that it had.",
+    ("provider", "code"),
+    registry=_registry,
+)
 _tokens = Counter(
     "rini_tokens",
     "Tokens, each in one class: input, cache_read, cache_write, output, reasoning.",
     ("provider", "class"),
     registry=_registry,
+)
+_tool_calls = Counter(
+    "rini_tool_calls", "Calls of tools that models made, by how they ended.", ("outcome",), registry=_registry
+)
+_tool_call_seconds = Histogram(
+    "rini_tool_call_seconds",
+    "Time of a call of a tool, from the model's wish to the result.",
+    registry=_registry,
+    buckets=_SECONDS,
 )
 _ledger_rows = Counter("rini_ledger_rows", "Rows committed to the ledger.", registry=_registry)
 _unit_seconds = Histogram(
@@ -164,6 +179,11 @@ def observe_call(
         first(first_token_seconds)
 
 
+def observe_retry(provider: str, code: str) -> None:
+    """Count a call that is made again after an error with that stable ``code``."""
+    _retries.labels(provider, code).inc()
+
+
 def observe_tokens(
     provider: str,
     input_tokens: int,
@@ -187,6 +207,12 @@ def observe_tokens(
             if add is None:
                 add = _token_adds[key] = _tokens.labels(*key).inc
             add(count)
+
+
+def observe_tool_call(outcome: str, seconds: float) -> None:
+    """Count a call of a tool that ended with ``outcome``, one of a few words in the code (``ok``, ``tool_error`` …)."""
+    _tool_calls.labels(outcome).inc()
+    _tool_call_seconds.observe(seconds)
 
 
 def stream_opened() -> None:

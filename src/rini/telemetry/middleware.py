@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from starlette.requests import ClientDisconnect
 
-from rini.telemetry import logs, metrics
+from rini.telemetry import logs, metrics, traces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,6 +21,9 @@ QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 CLIENT_LEFT = 499
 """The status noted when the client left before anything was sent."""
+
+UNMATCHED = "unmatched"
+"""The route noted where the path fits none."""
 
 MAX_ID_LENGTH = 128
 _NOTHING: dict[str, Any] = {}
@@ -74,6 +77,9 @@ class RequestContext:
             await send(message)
 
         token = logs.request_id.set(request_id)
+        span = None
+        if traces.active is not None and scope["path"] not in self._quiet:
+            span = traces.active.request(scope["method"], scope["scheme"], scope["headers"])
         metrics.request_started()
         started = time.perf_counter()
         try:
@@ -100,6 +106,14 @@ class RequestContext:
                 fields["user_id"] = scope["rini.user_id"]
             if not complete:
                 fields["complete"] = False
+            if span is not None:
+                fields["trace_id"] = span.trace_id
+                span.end(
+                    None if route == UNMATCHED else route,
+                    None if status == CLIENT_LEFT else status,
+                    request_id=request_id,
+                    user_id=scope.get("rini.user_id"),
+                )
             if route in self._quiet and status < 400:
                 self._log.debug("request", **fields)
             else:
@@ -120,7 +134,7 @@ def _template(scope: Scope) -> str:
     # A route that came by include_router knows its own part alone; FastAPI keeps the one with all prefixes beside it.
     found = scope.get("fastapi", _NOTHING).get("effective_route_context")
     route = getattr(found, "starlette_route", None) or found or scope.get("route")
-    return getattr(route, "path_format", "unmatched")
+    return getattr(route, "path_format", UNMATCHED)
 
 
 async def _send_internal_error(send: Send, request_id: str) -> None:

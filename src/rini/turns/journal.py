@@ -5,6 +5,7 @@ the bytes that it stands for leave; the kernel keeps it when the process dies (i
 second of an unfinished answer, never a settled one). The next process that starts recovers what a dead one left.
 
 A line is one JSON array: ``["begin", Open]``, ``["add", call_id, [events]]``, ``["end", call_id]``.
+A call that follows a tool begins with what came before it, and so ends the call that it follows.
 """
 
 import errno
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from rini.canon import Event, ReplyBuilder
+from rini.canon import Event, Part, ReplyBuilder
 from rini.telemetry import logs
 from rini.usage.ledger import UsageRecord
 
@@ -26,13 +27,19 @@ _log = logs.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Open(msgspec.Struct, frozen=True):
-    """A call that has begun. ``session_id`` and ``question_id`` are None in a stateless one."""
+class Open(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call that has begun. ``session_id`` and ``question_id`` are None in a stateless one.
+
+    ``earlier`` are the whole calls of the same turn, not booked yet, and ``before`` is what came of them.
+    """
 
     record: UsageRecord
     wire: str
-    session_id: str | None
-    question_id: int | None
+    session_id: str | None = None
+    question_id: int | None = None
+    memory_ids: tuple[int, ...] = ()
+    earlier: tuple[UsageRecord, ...] = ()
+    before: tuple[Part, ...] = ()
 
 
 class Journal:
@@ -48,13 +55,17 @@ class Journal:
         self._newest = _File(run_dir)
         self._calls: dict[str, _File] = {}
 
-    def begin(self, record: UsageRecord, wire: str, session_id: str | None, question_id: int | None) -> None:
-        """Note that a call begins."""
+    def begin(self, call: Open) -> None:
+        """Note that a call begins. It ends the ones before it in its turn."""
         if self._newest.size > EMPTIED_ABOVE_BYTES:
             self._follow()
-        file = self._calls[record.call_id] = self._newest
+        # Into the file of the call that it follows: with two, a dead process could leave both calls to be recovered.
+        file = self._calls[call.earlier[-1].call_id] if call.earlier else self._newest
+        self._calls[call.record.call_id] = file
         file.calls += 1
-        file.write(["begin", Open(record, wire, session_id, question_id)])
+        file.write(["begin", call])
+        if call.earlier:
+            self.end(call.earlier[-1].call_id)
 
     def add(self, call_id: str, events: list[Event]) -> None:
         """Note what came."""
@@ -163,6 +174,8 @@ def _unsettled(data: bytes) -> Iterator[Left]:
                     builder.add(event)
             elif line.startswith(b'["begin"'):
                 opened = _begin.decode(line)[1]
+                for record in opened.earlier:
+                    calls.pop(record.call_id, None)
                 calls[opened.record.call_id] = Left(opened, ReplyBuilder())
             elif line.startswith(b'["end"'):
                 calls.pop(_end.decode(line)[1], None)

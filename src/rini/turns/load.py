@@ -4,22 +4,31 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from rini.canon import Message, Text, ToolCall, ToolResult, plain_text
+from rini.memory.selection import select
 from rini.sessions import messages, repository
 from rini.turns.values import Ask, Loaded
 
 
-def load(connection: Connection, ask: Ask) -> Loaded:
-    """Read what the model is to know and store the question.
+def load(connection: Connection, ask: Ask, memory_tokens: int) -> Loaded:
+    """Read what the model is to know, at most ``memory_tokens`` of memory among it, and store the question.
 
     The question is not yet the tip of the branch: that is its answer, once it is there. So of two questions at once each keeps its
     own answer, and a question that failed is not in the way of the next one. Raises NotFoundError, InvalidRequestError.
     """
-    session = repository.get(connection, ask.user_id, ask.session_id or "")
+    # Locked, so that the parent is not deleted meanwhile.
+    session = repository.get_locked(connection, ask.user_id, ask.session_id or "")
     parent = messages.parent_of(connection, session, ask.parent_message_id)
     before = _answered(messages.context(connection, parent), ask.messages)
-    if session.system_prompt:
-        before = (Message("system", (Text(session.system_prompt),)), *before)
+    system = session.system_prompt
+    memory_ids: tuple[int, ...] = ()
+    if session.memory_mode != "disabled" and memory_tokens:
+        memory = select(connection, ask.user_id, session.id, memory_tokens)
+        memory_ids = memory.ids
+        system = "\n\n".join(text for text in (system, memory.text) if text)
+    if system:
+        before = (Message("system", (Text(system),)), *before)
     asked = ask.messages[-1]
+    file = ask.file
     question = messages.add(
         connection,
         session_id=session.id,
@@ -28,8 +37,11 @@ def load(connection: Connection, ask: Ask) -> Loaded:
         content=plain_text(asked.parts),
         parts=asked.parts,
         parent_message_id=parent,
+        file_reference=file.reference if file else None,
+        original_filename=file.filename if file else None,
+        mime_type=file.mime_type if file else None,
     )
-    return Loaded(session.id, before, question)
+    return Loaded(session.id, before, question, memory_ids)
 
 
 def _answered(before: tuple[Message, ...], asked: tuple[Message, ...]) -> tuple[Message, ...]:

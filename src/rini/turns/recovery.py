@@ -45,23 +45,28 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
         usage = msgspec.structs.replace(plausible(reply.usage), output_tokens=record.output_tokens)
         record.input_tokens = usage.input_tokens
         record.cost_usd = prices.price(record.provider, record.model, usage, at=record.created_at).total
+    records = (*call.earlier, record)
     if call.session_id is not None and call.question_id is not None:
         settlement = Settlement(
-            record=record,
+            records=records,
             wire=call.wire,
-            reply=reply,
+            parts=(*call.before, *(reply.choices[0].parts if reply.choices else ())),
             session_id=call.session_id,
             question_id=call.question_id,
+            model=reply.model,
+            memory_ids=call.memory_ids,
             reason=REASON,
         )
         try:
             database.write_sync(settle, settlement)
         except exc.IntegrityError:
-            record.message_id = None  # settled already, or the session is gone: what follows tells which
+            pass  # settled already, or the session is gone: what follows tells which
         else:
             return 1
+    for each in records:
+        each.message_id = None
     try:
-        database.write_sync(ledger.insert, [record])
+        database.write_sync(ledger.insert, [*records])
     except exc.IntegrityError:
         return 0
     return 1

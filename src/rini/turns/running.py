@@ -1,62 +1,95 @@
 """A call while it runs: what came so far, and how long it took."""
 
-from rini.canon import Event, PartDelta, PartStart, Reply, ReplyBuilder, Request, StreamFailure
+from rini.canon import Event, Part, PartDelta, PartStart, Reply, ReplyBuilder, Request, StreamFailure
+from rini.errors import RiniError
 from rini.inference.call import Stream, complete
 from rini.inference.meter import Meter
 from rini.inference.target import Target
 from rini.kit.http import Transport
 from rini.providers.failures import blocked_error, failure_error, malformed_error
 from rini.telemetry import metrics
-from rini.turns.journal import Journal
+from rini.turns.journal import Journal, Open
+from rini.turns.tool_use import with_ids
 from rini.turns.values import Listener, Loaded
+from rini.usage.ledger import Outcome, UsageRecord
 
 
 class RunningCall:
-    """One call of a provider on behalf of a turn. ``loaded`` is None in a stateless one."""
+    """One call of a provider on behalf of a turn. ``loaded`` is None in a stateless one.
 
-    def __init__(self, target: Target, request: Request, loaded: Loaded | None, meter: Meter, journal: Journal) -> None:
+    ``earlier`` are the calls of the same turn that are over, ``before`` is what they and the tools said.
+    ``begun`` says that the provider began to answer, ``answered`` that its whole answer is there.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        request: Request,
+        loaded: Loaded | None,
+        meter: Meter,
+        journal: Journal,
+        earlier: tuple[UsageRecord, ...] = (),
+        before: tuple[Part, ...] = (),
+    ) -> None:
         self.target = target
         self.request = request
         self.loaded = loaded
         self.meter = meter
+        self.earlier = earlier
         self.begun = False
+        self.answered = False
+        self._before = before
         self._journal = journal
         self._builder = ReplyBuilder()
         self._whole: Reply | None = None
-        if loaded is not None:
-            meter.record.session_id = loaded.session_id
-            meter.record.message_id = loaded.question.id
+        record, wire = meter.record, target.provider.codec.name
+        if loaded is None:
+            journal.begin(Open(record, wire, earlier=earlier, before=before))
+            return
+        record.session_id = loaded.session_id
+        record.message_id = loaded.question.id
         journal.begin(
-            meter.record,
-            target.provider.codec.name,
-            loaded.session_id if loaded else None,
-            loaded.question.id if loaded else None,
+            Open(record, wire, loaded.session_id, loaded.question.id, loaded.memory_ids, earlier=earlier, before=before)
         )
 
     @property
     def reply(self) -> Reply:
-        """What came so far."""
+        """What came so far of this call."""
         return self._whole or self._builder.reply()
 
-    async def complete(self, transport: Transport) -> None:
-        """Get the whole answer. Raises RiniError."""
-        self._whole = await complete(transport, self.target, self.request)
-        self._refuse_empty()
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What the model and its tools said so far in the turn."""
+        choices = self.reply.choices
+        return (*self._before, *choices[0].parts) if choices else self._before
 
-    async def stream(self, transport: Transport, listener: Listener) -> None:
-        """Get the answer piece by piece and hand each on. Raises RiniError."""
+    async def run(self, transport: Transport, listener: Listener | None) -> None:
+        """Get the answer; with a ``listener`` piece by piece. Raises RiniError."""
+        if listener is None:
+            self._whole = with_ids(await complete(transport, self.target, self.request))
+        else:
+            await self._stream(transport, listener)
+            self._whole = with_ids(self._builder.reply())
+        self._refuse_empty()
+        self.answered = True
+
+    def close(self, outcome: Outcome, error: RiniError | None = None) -> tuple[UsageRecord, ...]:
+        """Complete the ledger's row of this call and return those of the whole turn."""
+        record = self.meter.close("complete" if self.answered else outcome, self.request, self.reply, error)
+        return (*self.earlier, record)
+
+    async def _stream(self, transport: Transport, listener: Listener) -> None:
         async with Stream(transport, self.target, self.request) as stream:
             self.begun = True
             metrics.stream_opened()
             try:
-                await listener.begin(self.loaded)
+                if not self.earlier:
+                    await listener.begin(self.loaded)
                 while (events := await stream.read()) is not None:
                     if events:
                         await self._pass_on(events, listener)
                 if events := stream.close_decoder():
                     await self._pass_on(events, listener)
-                self._whole = self._builder.reply()
-                self._refuse_empty()
             finally:
                 metrics.stream_closed()
 

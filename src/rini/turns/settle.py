@@ -1,9 +1,9 @@
-"""The second unit of work of a turn: the answer and its ledger row, together or not at all."""
+"""The second unit of work of a turn: the answer and its ledger rows, together or not at all."""
 
 import msgspec
 from sqlalchemy.engine import Connection
 
-from rini.canon import Part, Reply, plain_text
+from rini.canon import FinishReason, Part, ToolResult, plain_text
 from rini.db import AnyRow
 from rini.sessions import messages, repository
 from rini.usage import ledger
@@ -11,56 +11,74 @@ from rini.usage.ledger import UsageRecord
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be stored of a turn. ``reason`` says why the answer broke off; None: it is complete.
+    """What is to be stored of a turn: one record for each call of a model, and all that the model and its tools said.
 
-    ``wire`` names the format whose provider wrote the answer.
+    ``wire`` names the format whose provider wrote the answer, ``model`` is the provider's word for who did. ``reason`` says why the
+    answer broke off; None: it is complete.
     """
 
-    record: UsageRecord
+    records: tuple[UsageRecord, ...]
     wire: str
-    reply: Reply
+    parts: tuple[Part, ...]
     session_id: str
     question_id: int
+    model: str | None = None
+    finish_reason: FinishReason | None = None
+    memory_ids: tuple[int, ...] = ()
     reason: str | None = None
 
 
 def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
-    """Store the answer below its question, make it the branch's tip, and book the call. Returns the answer's row.
+    """Store the answer below its question, make it the branch's tip, and book the calls. Returns the answer's row.
 
     A turn that broke off before anything came stores no answer; its question stays. Booking the same call twice raises
     IntegrityError, so that an answer is never stored twice.
     """
     answer = _store_answer(connection, turn)
-    record = turn.record
+    records = turn.records
     if answer is not None:
-        record = msgspec.structs.replace(record, message_id=answer.id)
-    ledger.insert(connection, [record])
+        records = [msgspec.structs.replace(record, message_id=answer.id) for record in records]
+    ledger.insert(connection, [*records])
     return answer
 
 
+def said_last(parts: tuple[Part, ...]) -> str:
+    """Return the text of the answer proper: what the model said after its last tool had answered."""
+    for place in range(len(parts) - 1, -1, -1):
+        if isinstance(parts[place], ToolResult):
+            return plain_text(parts[place + 1 :])
+    return plain_text(parts)
+
+
+def total(counts: list[int | None]) -> int | None:
+    """Add up what was counted; None where nothing was."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
 def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
-    choice = turn.reply.choices[0] if turn.reply.choices else None
-    parts: tuple[Part, ...] = choice.parts if choice else ()
-    if turn.reason is not None and not parts:
+    if turn.reason is not None and not turn.parts:
         return None
-    record = turn.record
+    records = turn.records
+    written = total([record.output_tokens for record in records])
     row = messages.add(
         connection,
         session_id=turn.session_id,
-        user_id=record.user_id,
+        user_id=records[-1].user_id,
         role="assistant",
-        content=plain_text(parts),
-        parts=parts,
+        content=said_last(turn.parts),
+        parts=turn.parts,
         origin=turn.wire,
         parent_message_id=turn.question_id,
         status="complete" if turn.reason is None else "partial",
         status_reason=turn.reason,
-        finish_reason=choice.finish_reason if choice else None,
-        model_used=(turn.reply.model or record.model).replace("\x00", "\ufffd"),
-        token_count=record.output_tokens,
-        prompt_tokens=record.input_tokens,
-        completion_tokens=record.output_tokens,
-        response_time_ms=record.latency_ms,
+        finish_reason=turn.finish_reason,
+        model_used=(turn.model or records[-1].model).replace("\x00", "\ufffd"),
+        token_count=written,
+        prompt_tokens=total([record.input_tokens for record in records]),
+        completion_tokens=written,
+        response_time_ms=total([record.latency_ms for record in records]),
+        memory_ids=msgspec.json.encode(turn.memory_ids).decode() if turn.memory_ids else None,
     )
     repository.move_head(connection, turn.session_id, row.id)
     return row

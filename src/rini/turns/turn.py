@@ -10,20 +10,23 @@ from typing import Any
 import msgspec
 from sqlalchemy import exc
 
-from rini.canon import Request
+from rini.canon import Request, ToolResult
 from rini.db import AnyRow, Database
-from rini.errors import NotFoundError, RiniError
+from rini.errors import NotFoundError, RiniError, UnsupportedParameterError
 from rini.inference.meter import Meter
-from rini.inference.target import Router
+from rini.inference.target import Router, Target
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
 from rini.providers.parameters import request_with
 from rini.telemetry import logs, metrics
+from rini.tools.toolbox import Offer, Toolbox
+from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.load import load
 from rini.turns.running import RunningCall
 from rini.turns.settle import Settlement, settle
-from rini.turns.values import Answer, Ask, Listener
+from rini.turns.tool_use import calls_of, continued, offering, use
+from rini.turns.values import Answer, Ask, Listener, Loaded
 from rini.usage.ledger import Ledger, Outcome
 from rini.usage.prices import Prices
 
@@ -34,7 +37,16 @@ class Turns:
     """Takes turns. One for each process."""
 
     def __init__(
-        self, database: Database, router: Router, transport: Transport, ledger: Ledger, prices: Prices, journal: Journal
+        self,
+        database: Database,
+        router: Router,
+        transport: Transport,
+        ledger: Ledger,
+        prices: Prices,
+        journal: Journal,
+        images: Images,
+        toolbox: Toolbox,
+        memory_tokens: int,
     ) -> None:
         self._database = database
         self._router = router
@@ -42,19 +54,24 @@ class Turns:
         self._ledger = ledger
         self._prices = prices
         self._journal = journal
+        self._images = images
+        self._toolbox = toolbox
+        self._memory_tokens = memory_tokens
         self._settling: set[asyncio.Task[Any]] = set()
 
     async def take(self, ask: Ask, listener: Listener | None = None) -> Answer:
         """Ask the model and return its answer, stored and booked; with a ``listener``, stream it on the way.
 
+        Where the model asks for one of the tools that it was offered, the tool is called, once, and the model answers over its result.
         Raises RiniError. When the caller is cancelled, so is the provider's call, at once, and what had come is settled.
         """
-        call = await self._begin(ask, stream=listener is not None)
+        call, offer = await self._begin(ask, stream=listener is not None)
         try:
-            if listener is None:
-                await call.complete(self._transport)
-            else:
-                await call.stream(self._transport, listener)
+            await call.run(self._transport, listener)
+            if offer is not None and (calls := calls_of(call.reply)):
+                results = await use(self._toolbox, offer, calls, listener)
+                call = self._go_on(ask, call, results)
+                await call.run(self._transport, listener)
         except RiniError as error:
             await asyncio.shield(self._settling_of(call, "provider_failed" if call.begun else "refused", error))
             raise
@@ -73,16 +90,61 @@ class Turns:
         while self._settling:
             await asyncio.wait(self._settling)
 
-    async def _begin(self, ask: Ask, *, stream: bool) -> RunningCall:
+    async def _begin(self, ask: Ask, *, stream: bool) -> tuple[RunningCall, Offer | None]:
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
         request = request_with(
             target.provider, ask.model, ask.params, Request(model=ask.model, messages=ask.messages, stream=stream)
         )
+        offer = await self._offer(ask, target)
+        if ask.image is not None:
+            ask = await self._images.received(ask)
+            request = msgspec.structs.replace(request, messages=ask.messages)
         loaded = None
         if ask.session_id is not None:
-            loaded = await self._database.write(load, ask)
-            request = msgspec.structs.replace(request, messages=(*loaded.context, *ask.messages))
-        meter = Meter(
+            loaded = await self._load(ask)
+            messages = await self._images.shown(ask, (*loaded.context, *ask.messages))
+            request = offering(msgspec.structs.replace(request, messages=messages), offer, ask.provider)
+        elif offer is not None:
+            request = offering(request, offer, ask.provider)
+        meter = self._meter(ask, target, stream=stream)
+        return RunningCall(target, request, loaded, meter, self._journal), offer
+
+    async def _offer(self, ask: Ask, target: Target) -> Offer | None:
+        if ask.tool_choice is None:
+            return None
+        if target.tools:
+            return await self._toolbox.offer(ask.user_id, ask.tool_choice)
+        if ask.tool_choice == "auto":
+            return None
+        raise UnsupportedParameterError(
+            f"llm_params.tool_choice: the model '{ask.model}' calls no tools; only auto or none can be asked of it.",
+            parameter="tool_choice",
+            provider=ask.provider,
+        )
+
+    async def _load(self, ask: Ask) -> Loaded:
+        try:
+            return await self._database.write(load, ask, self._memory_tokens)
+        except RiniError:
+            await self._images.forget(ask)
+            raise
+
+    def _go_on(self, ask: Ask, call: RunningCall, results: tuple[ToolResult, ...]) -> RunningCall:
+        """Return the call that follows on the tool's."""
+        request = continued(call.request, call.reply, results, call.target.provider.codec.name)
+        meter = self._meter(ask, call.target, stream=request.stream)
+        return RunningCall(
+            call.target,
+            request,
+            call.loaded,
+            meter,
+            self._journal,
+            earlier=call.close("complete"),
+            before=(*call.parts, *results),
+        )
+
+    def _meter(self, ask: Ask, target: Target, *, stream: bool) -> Meter:
+        return Meter(
             self._prices,
             target,
             ask.model,
@@ -91,7 +153,6 @@ class Turns:
             stream=stream,
             request_id=ask.request_id,
         )
-        return RunningCall(target, request, loaded, meter, self._journal)
 
     def _settling_of(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> asyncio.Task[Answer]:
         """Settle in a task of its own: a client that leaves meanwhile does not end it."""
@@ -101,42 +162,46 @@ class Turns:
         return task
 
     async def _settle(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> Answer:
-        reply, loaded = call.reply, call.loaded
-        record = call.meter.close(outcome, call.request, reply, error)
+        reply, parts, loaded = call.reply, call.parts, call.loaded
+        records = call.close(outcome, error)
         try:
             if loaded is None:
-                await self._ledger.record(record)
-                return Answer(reply, record)
+                await self._ledger.record(*records)
+                return Answer(reply, records, parts)
             answer = await self._store(
                 Settlement(
-                    record=record,
+                    records=records,
                     wire=call.target.provider.codec.name,
-                    reply=reply,
+                    parts=parts,
                     session_id=loaded.session_id,
                     question_id=loaded.question.id,
+                    model=reply.model,
+                    finish_reason=reply.choices[0].finish_reason if reply.choices else None,
+                    memory_ids=loaded.memory_ids,
                     reason=None if outcome == "complete" else error.code if error else outcome,
                 )
             )
         finally:
-            self._journal.end(record.call_id)
+            self._journal.end(records[-1].call_id)
         if error is not None:
             error.fields["user_message_id"] = loaded.question.id
             error.fields["assistant_message_id"] = answer.id if answer is not None else None
-        return Answer(reply, record, loaded.question, answer)
+        return Answer(reply, records, parts, loaded.question, answer)
 
     async def _store(self, settlement: Settlement) -> AnyRow | None:
         try:
             row = await self._database.write(settle, settlement)
         except exc.IntegrityError:
             # The session, or its user, was deleted meanwhile. What was spent is booked all the same.
-            settlement.record.message_id = None
-            await self._ledger.record(settlement.record)
+            for record in settlement.records:
+                record.message_id = None
+            await self._ledger.record(*settlement.records)
             raise NotFoundError("The session was deleted while the model answered.") from None
         except Exception:
             # Whatever kept the answer from being stored: what was spent is booked.
-            await self._ledger.record(settlement.record)
+            await self._ledger.record(*settlement.records)
             raise
-        metrics.observe_ledger_rows(1)
+        metrics.observe_ledger_rows(len(settlement.records))
         return row
 
 

@@ -5,16 +5,32 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rini.canon import Event, Message, Reply
+from rini.canon import Event, Message, Part, Reply, ToolCall, ToolResult
 from rini.db import AnyRow
 from rini.usage.ledger import UsageRecord
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """A file that came with the question, as it came. ``filename`` is the client's."""
+
+    data: bytes
+    filename: str | None = None
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file of the question that is kept: its reference, its type by its bytes, and the client's name for it."""
+
+    reference: str
+    mime_type: str
+    filename: str | None
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asks. With ``session_id`` the session's prompt and path go before ``messages`` and the turn is stored.
+    """What a user asks. With ``session_id`` the session's prompt, memory and path go before ``messages`` and the turn is stored.
 
     ``params`` are call parameters by a client's names; ``key_id`` picks one of several keys; ``parent_message_id`` another
-    place in the tree than the current branch's tip.
+    place in the tree than the current branch's tip. ``tool_choice`` offers the user's tools: ``auto``, ``required`` or one's name.
+    ``image`` is looked at together with the last message.
     """
 
     user_id: int
@@ -27,21 +43,29 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     key_id: int | None = None
     parent_message_id: int | None = None
     request_id: str | None = None
+    tool_choice: str | None = None
+    image: Upload | None = None
+    file: StoredFile | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What the turn found: the messages that come before, and the question as it was stored."""
+    """What the turn found: the messages that come before, the question as it was stored, and the memory that goes along."""
 
     session_id: str
     context: tuple[Message, ...]
     question: AnyRow
+    memory_ids: tuple[int, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A finished turn. The rows are None in a stateless one."""
+    """A finished turn. ``parts`` are all that the model and its tools said, ``reply`` the last call's; one record for each call.
+
+    The rows are None in a stateless turn.
+    """
 
     reply: Reply
-    record: UsageRecord
+    records: tuple[UsageRecord, ...]
+    parts: tuple[Part, ...]
     question: AnyRow | None = None
     answer: AnyRow | None = None
 
@@ -55,4 +79,12 @@ class Listener(Protocol):
 
     async def events(self, events: list[Event]) -> None:
         """Take more of the answer, in the provider's order."""
+        ...
+
+    async def tool_called(self, call: ToolCall) -> None:
+        """Take note that the model's tool call is made now."""
+        ...
+
+    async def tool_answered(self, result: ToolResult, ms: int) -> None:
+        """Take what a tool answered."""
         ...

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from rini.db import Database
 from rini.errors import StorageUnavailableError
 from rini.telemetry import logs, metrics
+from rini.usage import days
 from rini.usage.tables import usage_records
 
 GATHER_SECONDS = 0.003
@@ -64,8 +65,9 @@ class UsageRecord(msgspec.Struct, kw_only=True, dict=False):
 
 
 def insert(connection: Connection, records: list[UsageRecord]) -> None:
-    """Write rows."""
+    """Write rows, and add them to the sums of their days. Raises IntegrityError for a call that has a row already."""
     connection.execute(_insert, [msgspec.structs.asdict(record) for record in records])
+    days.add(connection, records)
 
 
 class Ledger:
@@ -83,13 +85,13 @@ class Ledger:
         """Whether all rows that were taken are in the database, or on their way."""
         return not self._kept
 
-    async def record(self, record: UsageRecord) -> None:
-        """Return once the row is committed.
+    async def record(self, *records: UsageRecord) -> None:
+        """Return once the rows are committed.
 
-        When the database does not take it the row is kept and tried again, and logged: a paid answer is not
+        When the database does not take them they are kept and tried again, and logged: a paid answer is not
         withheld because it could not be booked.
         """
-        self._waiting.append(record)
+        self._waiting += records
         if self._flush is None:
             self._flush = asyncio.create_task(self._flush_soon())
         await asyncio.shield(self._flush)

@@ -1,5 +1,6 @@
-"""The model in the box: llama.cpp and SmolLM2-135M in a child process that serves OpenAI's wire format on loopback."""
+"""The models in the box: llama.cpp and SmolLM2-135M in a child process that serves OpenAI's wire format on loopback, and an embedder."""
 
+from rini.providers.local.embedder import EMBEDDING_DIMENSIONS, EMBEDDING_MODEL_ID, LocalEmbedder, TextTooLongError
 from rini.providers.local.errors import LocalModelStartError, LocalModelUnavailableError
 from rini.providers.local.installation import BOXED_MODEL_ID
 from rini.providers.local.parameters import PARAMETERS, TOOL_PARAMETERS
@@ -7,10 +8,14 @@ from rini.providers.local.supervisor import Endpoint, LocalModel
 
 __all__ = [
     "BOXED_MODEL_ID",
+    "EMBEDDING_DIMENSIONS",
+    "EMBEDDING_MODEL_ID",
     "PARAMETERS",
     "TOOL_PARAMETERS",
     "Endpoint",
+    "LocalEmbedder",
     "LocalModel",
     "LocalModelStartError",
     "LocalModelUnavailableError",
+    "TextTooLongError",
 ]

@@ -31,7 +31,9 @@ def upgrade() -> None:
         sa.Column("timestamp", UtcDateTime(), nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_memory_entries_user_id_session_id", "memory_entries", ["user_id", "session_id"])
+    op.create_index(
+        "ix_memory_entries_user_id_session_id", "memory_entries", ["user_id", "session_id", "importance", "timestamp"]
+    )
     op.create_index("ix_memory_entries_session_id", "memory_entries", ["session_id"])
     op.create_table(
         "mcp_connections",
@@ -71,8 +73,7 @@ def upgrade() -> None:
     op.create_table("usage_days", *_sums())
     op.create_table("usage_session_days", *_sums(), sa.Column("session_id", sa.String(36), primary_key=True))
     op.create_index("ix_usage_session_days_session_id", "usage_session_days", ["session_id"])
-    _add_up("usage_days", "", "")
-    _add_up("usage_session_days", ", session_id", " WHERE session_id IS NOT NULL")
+    fill_sums()
 
 
 def downgrade() -> None:
@@ -102,11 +103,19 @@ def _sums() -> list[sa.Column[Any]]:
     ]
 
 
+def fill_sums() -> None:
+    """Fill the ledger's sums from the rows that are there already."""
+    _add_up("usage_days", "", "")
+    _add_up("usage_session_days", ", session_id", " WHERE session_id IS NOT NULL")
+
+
 def _add_up(table: str, column: str, where: str) -> None:
-    """Fill the sums from the rows that are there already."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     day = "substr(created_at, 1, 10)" if sqlite else "(created_at AT TIME ZONE 'UTC')::date"
-    has_tokens = "input_tokens IS NOT NULL OR output_tokens IS NOT NULL"
+    least = "min" if sqlite else "least"
+    # Dollars and the rest apart: SQLite's sum of integers fails beyond 2^63, where usage.days stops too.
+    cost = "sum(cost_pico_usd / 1000000000000) * 1000000000000 + sum(cost_pico_usd % 1000000000000)"
+    has_tokens = "coalesce(input_tokens, 0) > 0 OR coalesce(output_tokens, 0) > 0"
     op.execute(
         f"""
         INSERT INTO {table} (user_id, day, provider, model, key_id, shard, calls, input_tokens, output_tokens,
@@ -114,8 +123,9 @@ def _add_up(table: str, column: str, where: str) -> None:
             estimated_calls{column})
         SELECT user_id, {day}, provider, model, coalesce(key_id, 0), 0, count(*), coalesce(sum(input_tokens), 0),
             coalesce(sum(output_tokens), 0), coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
-            coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost_pico_usd), 0),
-            sum(CASE WHEN cost_pico_usd IS NULL AND ({has_tokens}) THEN 1 ELSE 0 END),
+            coalesce(sum(reasoning_tokens), 0),
+            {least}(coalesce({cost}, 0), 9223372036854775807),
+            sum(CASE WHEN cost_pico_usd IS NULL AND (outcome <> 'refused' OR {has_tokens}) THEN 1 ELSE 0 END),
             sum(CASE WHEN usage_estimated THEN 1 ELSE 0 END){column}
         FROM usage_records{where}
         GROUP BY user_id, {day}, provider, model, coalesce(key_id, 0){column}

@@ -1,0 +1,184 @@
+"""From the bodies of /llm to the turns that they ask for."""
+
+from typing import Any
+
+import msgspec
+
+from rini.api.form import parse_form
+from rini.api.lean import decode_body
+from rini.api.native_schemas import ChatCompletionRequest, ImageCompletionRequest, TextCompletionRequest
+from rini.canon import Message, Text
+from rini.errors import InvalidRequestError
+from rini.kit.text import storable
+from rini.providers.catalog import PROVIDERS
+from rini.providers.vision import default_vision_model
+from rini.turns.values import Ask, Upload
+
+LARGEST_PARAMS_BYTES = 64 * 1024
+DEEPEST_PARAMS = 64
+"""Levels of objects and lists: a JSON schema needs some, a provider's codec and its JSON writer can only follow some."""
+
+IMAGE_FILE = "image_file"
+_FORM_FIELDS = frozenset(ImageCompletionRequest.__struct_fields__)
+
+_text_completion = msgspec.json.Decoder(TextCompletionRequest)
+_params_object = msgspec.json.Decoder(dict[str, Any])
+_chat_completion = msgspec.json.Decoder(ChatCompletionRequest)
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """A request as it came, and whose it is."""
+
+    user_id: int
+    request_id: str | None
+    content_type: str
+    body: bytes
+
+
+def text_completion(posted: Posted) -> tuple[Ask, bool]:
+    """Return the turn that a /llm/text-completion/ asks for, and whether to stream it. Raises InvalidRequestError."""
+    asked = decode_body(_text_completion, posted.body)
+    params, tool_choice = _params(asked.llm_params)
+    ask = Ask(
+        user_id=posted.user_id,
+        provider=asked.provider,
+        model=_storable("model", asked.model),
+        messages=(Message("user", (Text(_storable("text", asked.text)),)),),
+        endpoint="/llm/text-completion/",
+        session_id=asked.session_id,
+        params=params,
+        tool_choice=tool_choice,
+        key_id=asked.api_key_id,
+        parent_message_id=asked.parent_message_id,
+        request_id=posted.request_id,
+    )
+    return _with_a_session(ask), asked.stream
+
+
+def chat_completion(posted: Posted) -> tuple[Ask, bool]:
+    """Return the turn that a /llm/chat-completions/ asks for, and whether to stream it. Raises InvalidRequestError."""
+    asked = decode_body(_chat_completion, posted.body)
+    params, tool_choice = _params(asked.llm_params)
+    ask = Ask(
+        user_id=posted.user_id,
+        provider=asked.provider,
+        model=_storable("model", asked.model),
+        messages=tuple(
+            Message(message.role, (Text(_storable("messages", message.content)),)) for message in asked.messages
+        ),
+        endpoint="/llm/chat-completions/",
+        params=params,
+        tool_choice=tool_choice,
+        key_id=asked.api_key_id,
+        request_id=posted.request_id,
+    )
+    return ask, asked.stream
+
+
+def image_completion(posted: Posted) -> tuple[Ask, bool]:
+    """Return the turn that a /llm/image-completion/ asks for, and whether to stream it. Raises InvalidRequestError."""
+    form = parse_form(posted.content_type, posted.body, frozenset({IMAGE_FILE}))
+    image = form.files.get(IMAGE_FILE)
+    if image is None:
+        raise InvalidRequestError(f"{IMAGE_FILE}: is missing; it is the image's file.")
+    asked = _fields(form.texts)
+    params, tool_choice = _params(asked.llm_params)
+    model = asked.model or default_vision_model(asked.provider)
+    if model is None:
+        if asked.provider in PROVIDERS:
+            raise InvalidRequestError(f"model: is missing; there is no usual one for the provider '{asked.provider}'.")
+        model = "none"
+    ask = Ask(
+        user_id=posted.user_id,
+        provider=asked.provider,
+        model=_storable("model", model),
+        messages=(Message("user", (Text(_storable("prompt", asked.prompt)),)),),
+        endpoint="/llm/image-completion/",
+        session_id=asked.session_id,
+        params=params,
+        tool_choice=tool_choice,
+        key_id=asked.api_key_id,
+        parent_message_id=asked.parent_message_id,
+        request_id=posted.request_id,
+        image=Upload(image.data, image.filename),
+    )
+    return _with_a_session(ask), asked.stream
+
+
+def _with_a_session(ask: Ask) -> Ask:
+    if ask.parent_message_id is not None and ask.session_id is None:
+        raise InvalidRequestError("parent_message_id: goes with session_id.")
+    return ask
+
+
+def _fields(texts: dict[str, str]) -> ImageCompletionRequest:
+    """Return a form's fields. Those left empty count as left out, as browsers send them."""
+    unknown = sorted(texts.keys() - _FORM_FIELDS)
+    if unknown:
+        raise InvalidRequestError(f"{unknown[0]}: is no field of this form; it has {', '.join(sorted(_FORM_FIELDS))}.")
+    given: dict[str, Any] = {name: text for name, text in texts.items() if text}
+    if "llm_params" in given:
+        given["llm_params"] = msgspec.Raw(given["llm_params"].encode())
+    if "stream" in given:
+        given["stream"] = _flag(given["stream"])
+    try:
+        return msgspec.convert(given, ImageCompletionRequest, strict=False)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).rpartition(" - at `$.")
+        field = where.rstrip("`")
+        raise InvalidRequestError(f"{field}: {what[:1].lower()}{what[1:]}." if what else f"{error}.") from None
+
+
+def _flag(text: str) -> bool:
+    match text.lower():
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+        case _:
+            raise InvalidRequestError("stream: must be true or false.")
+
+
+def _storable(field: str, text: str) -> str:
+    try:
+        return storable(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"{field}: {error}.") from None
+
+
+def _params(raw: msgspec.Raw) -> tuple[dict[str, Any], str | None]:
+    """Return the call parameters, and apart from them ``tool_choice``: it offers the user's tools and is no provider's parameter."""
+    text = bytes(raw)
+    if not text or text == b"null":
+        return {}, None
+    if len(text) > LARGEST_PARAMS_BYTES:
+        raise InvalidRequestError(f"llm_params: must not have more than {LARGEST_PARAMS_BYTES} bytes.")
+    try:
+        params = _params_object.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequestError("llm_params: must be a JSON object.") from None
+    if _is_deeper(params, DEEPEST_PARAMS):
+        raise InvalidRequestError(f"llm_params: must not be nested more than {DEEPEST_PARAMS} levels deep.")
+    return params, _tool_choice(params.pop("tool_choice", None))
+
+
+def _tool_choice(value: object) -> str | None:
+    """Return ``auto``, ``required`` or a tool's name; None where no tool is to be offered."""
+    if value is None or value == "none":
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= 512:
+        raise InvalidRequestError("llm_params.tool_choice: must be auto, required, none or a tool's name.")
+    return value
+
+
+def _is_deeper(value: dict[str, Any], most: int) -> bool:
+    """Tell whether ``value`` has more than ``most`` levels, without descending into them by recursion."""
+    level: list[Any] = [value]
+    for _ in range(most + 1):
+        children: list[Any] = []
+        for each in level:
+            children += each.values() if isinstance(each, dict) else each
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True

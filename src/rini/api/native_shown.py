@@ -1,0 +1,78 @@
+"""From finished turns to the documents that /llm answers with."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rini.api.native_schemas import ChatCompletionResponse, MessageShown, TextCompletionResponse, UsageShown
+from rini.canon import Reply, Thinking
+from rini.db import AnyRow
+from rini.sessions.shown import shown, tool_uses
+from rini.turns.settle import total
+from rini.turns.values import Answer
+from rini.usage.ledger import UsageRecord
+
+_MESSAGE_FIELDS = MessageShown.__struct_fields__
+
+
+def text_completion(answer: Answer) -> TextCompletionResponse:
+    """Return the document of a finished /llm/text-completion/ or /llm/image-completion/."""
+    return TextCompletionResponse(
+        response_text=answer.reply.text,
+        session_id=answer.question.session_id if answer.question is not None else None,
+        user_message=message(answer.question) if answer.question is not None else None,
+        assistant_message=message(answer.answer) if answer.answer is not None else None,
+        thinking=_thinking(answer),
+        model=_model(answer),
+        finish_reason=_finish_reason(answer.reply),
+        tool_calls=tool_uses(answer.parts),
+        usage=usage(answer.records),
+    )
+
+
+def chat_completion(answer: Answer) -> ChatCompletionResponse:
+    """Return the document of a finished /llm/chat-completions/."""
+    used = usage(answer.records)
+    return ChatCompletionResponse(
+        response_text=answer.reply.text,
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+        thinking=_thinking(answer),
+        model=_model(answer),
+        finish_reason=_finish_reason(answer.reply),
+        tool_calls=tool_uses(answer.parts),
+        usage=used,
+    )
+
+
+def message(row: AnyRow) -> MessageShown:
+    """Return a message's document."""
+    fields = shown(row)
+    return MessageShown(**{name: fields[name] for name in _MESSAGE_FIELDS})
+
+
+def usage(records: Sequence[UsageRecord]) -> UsageShown:
+    """Return the document of what a turn's calls used together; it has no price when one of them has none."""
+    prompt = total([record.input_tokens for record in records])
+    completion = total([record.output_tokens for record in records])
+    costs = [record.cost_usd for record in records if record.cost_usd is not None]
+    return UsageShown(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=None if prompt is completion is None else (prompt or 0) + (completion or 0),
+        cache_read_tokens=total([record.cache_read_tokens for record in records]),
+        cache_write_tokens=total([record.cache_write_tokens for record in records]),
+        reasoning_tokens=total([record.reasoning_tokens for record in records]),
+        cost_usd=f"{sum(costs, Decimal(0)).normalize():f}" if len(costs) == len(records) else None,
+    )
+
+
+def _model(answer: Answer) -> str:
+    return answer.reply.model or answer.records[-1].model
+
+
+def _thinking(answer: Answer) -> str | None:
+    return "".join(part.text for part in answer.parts if isinstance(part, Thinking)) or None
+
+
+def _finish_reason(reply: Reply) -> str | None:
+    return reply.choices[0].finish_reason if reply.choices else None
