@@ -164,7 +164,12 @@ def _engine(url: str) -> sa.Engine:
     engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     # The rows are the bench's own and gone after it: they need not reach the disk, nor be checked for their user one by one.
     hurry = "PRAGMA synchronous=OFF" if engine.dialect.name == "sqlite" else "SET session_replication_role = replica"
-    sa.event.listen(engine, "connect", lambda driver, _: driver.execute(hurry))
+
+    def on_connect(driver: Any, _record: object) -> None:
+        driver.execute(hurry)
+        driver.commit()
+
+    sa.event.listen(engine, "connect", on_connect)
     return engine
 
 

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     local_model: Literal["on_demand", "preload", "off"] = Field(
         "on_demand",
         alias="RINI_LOCAL_MODEL",
-        description="When the model in the box is loaded: at its first use, when the server starts, or never.",
+        description="When the model in the box is loaded: at its first use, when the server starts, or never (then there is no embedding model either).",
     )
     local_model_path: Path | None = Field(
         None, alias="RINI_LOCAL_MODEL_PATH", description="A .gguf file to run instead of the model in the box."

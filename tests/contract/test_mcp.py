@@ -173,21 +173,12 @@ def test_a_connection_is_tried(user: Client, liar: Any):
     }
 
 
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("http://127.0.0.1:{port}/gone", "The server answered 404 Not Found."),
-        ("http://tools.invalid/mcp", "The name tools.invalid could not be resolved."),
-    ],
-)
-def test_a_server_that_does_not_answer_is_told_of(user: Client, upstream: Upstream, url: str, words: str):
+def test_a_server_that_does_not_answer_is_told_of(user: Client, liar: Any):
     async def gone(conversation: Conversation) -> None:
         await conversation.whole(b"no", 404, "text/plain")
 
-    key = f"liar-{uuid.uuid4().hex}"
-    upstream.scripts[key] = gone
-    body = {"name": "x", "url": url.format(port=upstream.port), "headers": {"Authorization": f"Bearer {key}"}}
-    connection = made(user, body)
+    words = "The server answered 404 Not Found."
+    connection = made(user, liar(gone))
     tried = user.post(f"{PATH}{connection}/test")
     assert (tried.status, tried.json["ok"], tried.json["detail"]) == (200, False, words)
     listed = user.get(f"{PATH}{connection}/tools")

@@ -21,6 +21,8 @@ MEANINGS = {
     "files_not_swept": "the sweep of files that nothing names any more failed; the next one is due in ten minutes",
     "files_swept": "so many files that nothing named any more were deleted",
     "files_unavailable": "the storage of files refused or failed, in its own words",
+    "local_model_failed": "the model in the box ended or did not start; `said` is the end of its own log",
+    "local_model_not_preloaded": "the model in the box could not be loaded when the server started; the first call tries again",
     "journal_not_followed": "a full disk: the next journal could not be begun, and the old one grows",
     "journal_not_written": "a full disk: answers go on without protection against kill -9",
     "library": "what a library says, in `message`; uvicorn and Alembic from info on, others from warning on",

@@ -22,8 +22,7 @@ def test_events_are_named_as_names():
 
 
 def test_nothing_else_is_logged_without_a_name():
-    # It logs as a library does: its lines are `library` events.
-    assert set(logs_page.loggers_of_the_standard_library()) <= {"rini.providers.local.supervisor"}
+    assert list(logs_page.loggers_of_the_standard_library()) == []
 
 
 def test_the_page_is_up_to_date():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from rini.accounts import users
 from rini.accounts.keyring import Keyring
@@ -79,7 +80,13 @@ def asking(
                 await client.close()
                 await until(lambda: not client._running)
 
-    return asyncio.run(run())
+    return on_uvloop(run())
+
+
+def on_uvloop(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run ``work`` as the server would."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 async def until(holds: Callable[[], object], seconds: float = 10) -> None:
@@ -133,7 +140,7 @@ class Box:
                 finally:
                     await toolbox.close()
 
-        return asyncio.run(run())
+        return on_uvloop(run())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import anyio
 from mcp.server import MCPServer
 from mcp_types import AudioContent, EmbeddedResource, ImageContent, TextContent, TextResourceContents
 
-TOKEN = "real-server-token-1"  # noqa: S105
+TOKEN = "real-server-token-1"
 server = MCPServer("real", log_level="CRITICAL")
 
 

@@ -1,5 +1,6 @@
 """Schemas of tools' input: what goes to providers, and what is refused."""
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -151,10 +152,8 @@ def test_no_schema_takes_long():
     assert len(json.dumps(worst)) < MAX_BYTES
     began = time.process_time()
     for schema in (worst, bomb()):
-        try:
+        with contextlib.suppress(SchemaRefusedError):
             offered_schema(schema)
-        except SchemaRefusedError:
-            pass
     assert time.process_time() - began < 1
 
 

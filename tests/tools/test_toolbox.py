@@ -6,9 +6,11 @@ import uuid
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rini.canon import Text, ToolCall, ToolChoice
-from rini.errors import NoToolsError, NotFoundError, ToolServerError
+from rini.errors import NotFoundError, NoToolsError, ToolServerError
+from rini.telemetry import metrics
 from rini.tools import connections, toolbox
 from rini.tools.results import MAX_CHARACTERS
 from rini.tools.toolbox import Offer, Toolbox, ToolOutcome
@@ -357,6 +359,32 @@ def test_a_call_that_is_not_answered_is_told_to_the_model(box: Box, liars: Liars
     (outcome,) = calling(box, call("a"))
     assert (outcome.outcome, said(outcome)) == ("timeout", "The server did not answer within 0.4 seconds.")
     assert outcome.result.is_error
+
+
+def test_calls_are_logged_and_counted_without_what_was_said(box: Box, liars: Liars):
+    connection, key = liars.connect([tool("a")], text("an answer"), name="a user's words")
+    refused, _ = liars.connect(speaking(extra={"initialize": ValueError("a server's words")}))
+    before = count("ok"), count("unknown_tool")
+    with capture_logs() as events:
+        calling(box, call("a", {"city": "a question"}), call("a model's words"))
+    assert count("ok") == before[0] + 1
+    assert count("unknown_tool") == before[1] + 1
+    failed, first, second = (event for event in events if event["event"].startswith("tool"))
+    assert failed.pop("ms") >= 0 <= first.pop("ms")
+    assert failed | {"module": ""} == {
+        "event": "tool_server_failed", "log_level": "warning", "module": "", "connection_id": refused,
+        "reason": "refused",
+    }  # fmt: skip
+    assert first | {"module": ""} == {
+        "event": "tool_called", "log_level": "info", "module": "", "connection_id": connection, "tool": "a",
+        "outcome": "ok",
+    }  # fmt: skip
+    assert second["outcome"] == "unknown_tool"
+    assert not any(secret in repr(events) for secret in ("words", "answer", "question", key))
+
+
+def count(outcome: str) -> float:
+    return metrics._tool_calls.labels(outcome)._value.get()
 
 
 # Trying out and inspecting.

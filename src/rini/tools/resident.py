@@ -87,7 +87,7 @@ class _Life:
             self._used_at = asyncio.get_running_loop().time()
 
     def silent_since(self, moment: float) -> bool:
-        return self._ready.done() and self._child is not None and self._child.heard_at < moment
+        return self._ready.done() and self._child is not None and self._child.heard_at <= moment
 
     def stop(self) -> None:
         self.over = True

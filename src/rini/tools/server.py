@@ -45,7 +45,7 @@ class ToolServer(msgspec.Struct, frozen=True, kw_only=True):
         """Return ``text`` with the headers' values masked, in case the server told them back."""
         for value in self.headers.values():
             # What is shorter is no secret, and may well be a word of the text.
-            for secret in {value, *value.split()}:
+            for secret in (value, *value.split()):
                 if len(secret) >= _SHORTEST_SECRET:
                     text = text.replace(secret, "***")
         return text

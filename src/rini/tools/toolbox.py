@@ -13,7 +13,7 @@ from rini.canon import Text, Tool, ToolCall, ToolChoice, ToolResult
 from rini.db import Database
 from rini.errors import NoToolsError, ToolServerError
 from rini.kit.http import Transport
-from rini.telemetry import metrics
+from rini.telemetry import metrics, traces
 from rini.telemetry.logs import get_logger
 from rini.tools import connections
 from rini.tools.client import ToolClient
@@ -156,7 +156,10 @@ class Toolbox:
         """Make a call and return its result, which says in words what went wrong if anything did. Raises nothing."""
         began = time.monotonic()
         route = offer.routes.get(call.name)
+        span = traces.tool_call(call.name, call.id)
         outcome, content = await self._call(route, call)
+        if span is not None:
+            span.end(error=None if outcome == "ok" else outcome)
         ms = round((time.monotonic() - began) * 1000)
         metrics.observe_tool_call(outcome, ms / 1000)
         fields = {} if route is None else route.server.log_fields() | {"tool": call.name}

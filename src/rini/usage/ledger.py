@@ -131,15 +131,30 @@ class Ledger:
             except StorageUnavailableError as error:
                 self._keep([record], error)
             except exc.IntegrityError:
-                _log.warning("usage_row_without_user", call_id=record.call_id, user_id=record.user_id)
+                _log.warning(
+                    "usage_row_without_user",
+                    call_id=record.call_id,
+                    user_id=record.user_id,
+                    request_id=record.request_id,
+                )
             except UNWRITABLE as error:
-                _log.error("usage_row_refused", reason=type(error).__name__, row=msgspec.to_builtins(record))
+                _log.error(
+                    "usage_row_refused",
+                    reason=type(error).__name__,
+                    row=msgspec.to_builtins(record),
+                    request_id=record.request_id,
+                )
             else:
                 metrics.observe_ledger_rows(1)
 
     def _keep(self, records: list[UsageRecord], error: StorageUnavailableError) -> None:
         for record in records:
-            _log.error("usage_row_not_written", reason=str(error), row=msgspec.to_builtins(record))
+            _log.error(
+                "usage_row_not_written",
+                reason=str(error),
+                row=msgspec.to_builtins(record),
+                request_id=record.request_id,
+            )
         self._kept.extend(records[: MOST_KEPT_ROWS - len(self._kept)])
         if self._retry is None:
             self._retry = asyncio.create_task(self._retry_kept())
@@ -156,7 +171,7 @@ class Ledger:
                 await self._write_singly(kept)
             else:
                 metrics.observe_ledger_rows(len(kept))
-                _log.info("usage_rows_written_late", rows=len(kept))
+                _log.info("usage_rows_written_late", rows=len(kept), request_id=None)
             # Only now: what is not written yet is not lost to a close in the meantime, nor healthy.
             del self._kept[: len(kept)]
         self._retry = None

@@ -49,7 +49,7 @@ class _Model(NamedTuple):
 
 
 class LocalEmbedder:
-    """The embedding model in the box. Use it from one event loop; it is loaded at its first use, into 150 MB.
+    """The embedding model in the box. Use it from one event loop; it is loaded at its first use, into 130 MB.
 
     Texts are embedded slice by slice, so that long lists and short ones take turns, and one that is cancelled ends after its slice.
     """

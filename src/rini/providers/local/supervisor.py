@@ -8,7 +8,6 @@ belongs to the worker that started it and ends with it; the others start another
 import asyncio
 import fcntl
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -21,8 +20,9 @@ from pathlib import Path
 from rini.providers.local.errors import LocalModelStartError, LocalModelUnavailableError
 from rini.providers.local.installation import BOXED_MODEL_ID, Weights, find_weights
 from rini.providers.local.parameters import PARAMETERS, TOOL_PARAMETERS
+from rini.telemetry import logs
 
-_log = logging.getLogger(__name__)
+_log = logs.get_logger(__name__)
 
 _CHILD = Path(__file__).with_name("child.py")
 _MAX_THREADS = 4
@@ -142,7 +142,7 @@ class LocalModel:
         try:
             await self.ensure_started()
         except LocalModelUnavailableError as error:
-            _log.warning("The local model was not preloaded: %s", error)
+            _log.warning("local_model_not_preloaded", reason=str(error))
 
     def _started(self, task: asyncio.Task[Endpoint]) -> None:
         self._starting = None
@@ -280,7 +280,7 @@ class LocalModel:
         self._failure = sentence
         self._failure_tail = self._tail()
         self._retry_at = time.monotonic() + delay
-        _log.warning("%s\n%s", sentence, self._failure_tail)
+        _log.warning("local_model_failed", reason=sentence, said=self._failure_tail)
         return LocalModelStartError(sentence, log_tail=self._failure_tail, retry_after=delay)
 
     def _tail(self) -> str:
