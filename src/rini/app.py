@@ -25,7 +25,7 @@ from rini.accounts.tokens import TokenIssuer
 from rini.api import embeddings, native, native_asks, native_shown, problems, service
 from rini.api.gate import Gate
 from rini.api.lean import LeanRoutes
-from rini.api.openapi import describe
+from rini.api.openapi import describe, operation_id
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.errors import RiniError
@@ -141,6 +141,7 @@ def create_app(settings: Settings) -> RequestContext:
         lifespan=lifespan,
         redirect_slashes=False,
         telemetry={"tracing": False},
+        generate_unique_id_function=operation_id,
         exception_handlers={
             RiniError: problems.on_rini_error,
             RequestValidationError: problems.on_validation_error,

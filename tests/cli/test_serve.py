@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from rini.db.migrate import HEAD
 from tests.cli.conftest import Run, group_is_empty
 from tests.support.server import ROOT, Client, Server, clean_environment
 
@@ -194,7 +195,7 @@ def test_alembic_works_from_a_checkout(tmp_path: Path, new_postgres_url: Callabl
 
     for url in (f"sqlite:///{tmp_path}/rini.db", new_postgres_url()):
         assert alembic("upgrade", "head", url=url).returncode == 0
-        assert "0001 (head)" in alembic("current", url=url).stdout
+        assert f"{HEAD} (head)" in alembic("current", url=url).stdout
     sql = alembic("upgrade", "head", "--sql", url=f"sqlite:///{tmp_path}/other.db").stdout
     assert "CREATE TABLE users" in sql
     assert not (tmp_path / "other.db").exists()

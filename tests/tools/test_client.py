@@ -9,14 +9,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from rini.tools import child, guarded_http, resident
+from rini.tools import answer_size, child, resident
 from rini.tools.client import ToolClient
 from rini.tools.server import NoAnswerError, ToolServer
 from tests.support.upstream import Conversation, Script, Upstream
 from tests.tools.conftest import SMALL, asking, is_alive, server, until
-from tests.tools.lying import methods, speaking, text, tool
+from tests.tools.lying import INITIALIZED, methods, speaking, text, tool
 
 REAL_TOOLS = ["add", "boom", "die", "environment", "long", "mixed", "slow"]
 # Where the real server is, and how it is spoken to: as it says, or as servers were from before 2026-07-28.
@@ -188,7 +189,8 @@ def test_a_child_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch):
         (("sh", "-c", "head -c 9000000 /dev/zero | tr '\\0' x; sleep 60"), "The server answered with more than 8 MiB."),
     ],
 )
-def test_a_command_that_is_no_server_is_told(command: tuple[str, ...], sentence: str):
+def test_a_command_that_is_no_server_is_told(command: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(child, "_LEAVE_SECONDS", 0.2)
     assert str(refusal(server("", command=command))) == sentence
 
 
@@ -263,11 +265,17 @@ def test_a_huge_answer_is_not_taken(lies: Lies, script: Script, path: str):
 
 
 def test_all_answers_together_are_bounded(lies: Lies, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(guarded_http, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(answer_size, "MAX_BYTES", 100_000)
     page = {"tools": [tool("a", description="x" * 30_000)], "nextCursor": "more"}
     told = refusal(lies(speaking(lambda _params: page)))
     assert "The server answered with more than" in str(told)
     assert len(lies.seen) < 10
+
+
+def test_an_answer_of_too_many_values_is_not_read(lies: Lies):
+    result = {"content": [], "structuredContent": {"a": [[]] * 200_000}}
+    told = refusal(lies(speaking(call=result)), call=True)
+    assert str(told) == "The server answered with more than 100000 values."
 
 
 async def is_garbage(conversation: Conversation) -> None:
@@ -484,3 +492,33 @@ def test_a_server_that_tells_the_secret_back_is_not_quoted(lies: Lies):
     told = refusal(lies(speaking(extra={"tools/list": ValueError(f"bad token Bearer {lies.key} or {lies.key}")})))
     assert lies.key not in str(told)
     assert "The server refused: bad token ***" in str(told)
+
+
+def test_a_goodbye_that_hangs_does_not_hold_up_the_answer(lies: Lies):
+    async def script(conversation: Conversation) -> None:
+        if conversation.seen.method == "DELETE":
+            await conversation.until_left(30)
+        elif conversation.seen.method == "POST" and conversation.seen.json["method"] == "initialize":
+            answer = {"jsonrpc": "2.0", "id": conversation.seen.json["id"], "result": INITIALIZED}
+            await conversation.whole(answer, mcp_session_id="s1")
+        else:
+            await speaking([tool("a")])(conversation)
+
+    async def work(client: ToolClient) -> None:
+        target = lies(script, timeout=3.0)
+        assert (await client.call_tool(target, "initialize", "a", {}))["content"][0]["text"] == "called"
+        await until(lambda: any(each.method == "DELETE" for each in lies.seen))
+        assert lies.seen[-1].headers["mcp-session-id"] == "s1"
+
+    asking(work)
+
+
+def test_a_connections_own_user_agent_is_sent(lies: Lies):
+    async def work(client: ToolClient) -> None:
+        target = lies(speaking([tool("a")]))
+        await client.list_tools(target)
+        await client.list_tools(msgspec.structs.replace(target, headers=dict(target.headers) | {"User-Agent": "mine"}))
+
+    asking(work)
+    assert {each.headers["user-agent"] for each in lies.seen} == {"rini", "mine"}
+    assert {each.headers["accept-encoding"] for each in lies.seen} == {"identity"}

@@ -122,14 +122,25 @@ def test_every_combination_of_groups(database, user_id, booked):
                 }, fields
 
 
-def test_groups_and_models_are_in_order(database, user_id, booked):
-    found = database.read_sync(costs, user_id, Filter(), ("session_id", "day"))
-    assert [*found.models] == ["gpt-4o", "gpt-5", "own"]
+def test_groups_and_models_are_in_order(database, user_id, book):
+    book(*[
+        {"model": model, "session_id": session, "key_id": key, "created_at": day}
+        for model, day, session, key in (
+            ("c", DAYS[0], S2, 1), ("a", DAYS[2], None, None), ("b", DAYS[1], S1, 3), ("B", DAYS[0], S2, 2), ("한", DAYS[2], S1, 10)
+        )
+    ])  # fmt: skip
+    found = database.read_sync(costs, user_id, Filter(), ("day",))
+    for fields in ((), ("session_id",)):
+        found_models = database.read_sync(costs, user_id, Filter(), fields).models
+        assert [*found_models] == ["B", "a", "b", "c", "한"]
     days = [day.date() for day in DAYS]
-    ordered = [key for key in found.groups if key[0] is not None]
-    assert {key[0] for key in found.groups} == {S1, S2, None}
-    assert ordered == sorted(ordered)
-    assert [key for key in found.groups if key[0] is None] == [(None, day) for day in days]
+    assert [*found.groups] == [(day,) for day in days]
+    for fields, wanted in {
+        ("session_id", "day"): [(S1, days[1]), (S1, days[2]), (S2, days[0]), (None, days[2])],
+        ("key_id",): [(1,), (2,), (3,), (10,), (None,)],
+        ("day", "model"): [(days[0], "B"), (days[0], "c"), (days[1], "b"), (days[2], "a"), (days[2], "한")],
+    }.items():
+        assert [*database.read_sync(costs, user_id, Filter(), fields).groups] == wanted
 
 
 def test_another_users_calls_are_not_seen(database, user_id, booked):
@@ -148,6 +159,9 @@ def test_sums_larger_than_64_bits_are_exact(database, user_id, book):
         book(
             *[{"cost_usd": Decimal("999999.999999999999"), "created_at": NOON + timedelta(days=day)}] * 9,
         )
+    assert database.read_sync(costs, user_id, Filter()).models["gpt-4o"].cost_usd == 270 * Decimal(
+        "999999.999999999999"
+    )
     found = database.read_sync(costs, user_id, Filter(), ("day",))
     assert found.total.cost_usd == 270 * Decimal("999999.999999999999")
     assert {sums.cost_usd for sums in found.groups.values()} == {9 * Decimal("999999.999999999999")}

@@ -24,7 +24,7 @@ def booked(book):
     """Twenty-four rows on four days, booked out of order and some at the same moment; newest first."""
     rows = [
         {
-            "created_at": NOON - timedelta(days=number % 4 * 10, minutes=number // 3),
+            "created_at": NOON - timedelta(days=(0, 1, 10, 30)[number % 4], minutes=number // 8),
             "model": ("gpt-4o", "own")[number % 5 == 0],
             "session_id": S1 if number in (7, 18) else None,
             "provider": ("openai", "google")[number % 3 == 0],
@@ -46,7 +46,7 @@ FILTERS = [
     (Filter(model="own"), lambda record: record.model == "own"),
     (Filter(session_id=S1), lambda record: record.session_id == S1),
     (Filter(key_id=1, provider="openai"), lambda record: record.key_id == 1 and record.provider == "openai"),
-    (Filter(start=date(2026, 10, 20), end=date(2026, 10, 31)), lambda r: date(2026, 10, 20) <= r.created_at.date() < NOON.date()),
+    (Filter(start=date(2026, 10, 20), end=date(2026, 11, 9)), lambda r: date(2026, 10, 20) <= r.created_at.date() < NOON.date()),
     (Filter(model="nothing"), lambda _: False),
 ]  # fmt: skip
 

@@ -11,7 +11,9 @@ from rini.kit.text import storable
 class UserCreated(BaseModel):
     """A new user and its access token, shown once."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"id": 1, "access_token": "eyJ…", "token_type": "bearer"}})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": 1, "access_token": "eyJ…", "token_type": "bearer"}]}
+    )
 
     id: int
     access_token: str
@@ -31,7 +33,9 @@ class ProviderKeyCreate(BaseModel):
     """A provider's key to store. ``base_url`` is the address of an OpenAI-compatible server, or of a proxy of the provider."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"model_provider": "openai", "api_key_value": "sk-…", "description": "my key"}}
+        json_schema_extra={
+            "examples": [{"model_provider": "openai", "api_key_value": "sk-my-key", "description": "my key"}]
+        }
     )
 
     model_provider: Annotated[str, Field(min_length=1, max_length=64), _Storable]
@@ -42,6 +46,8 @@ class ProviderKeyCreate(BaseModel):
 
 class ProviderKeyUpdate(BaseModel):
     """What can change of a stored key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"description": "the team's key"}]})
 
     description: Annotated[str, Field(max_length=2000), _Storable] | None = None
 

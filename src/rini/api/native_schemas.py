@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from rini.providers.catalog import PROVIDERS
 from rini.sessions.shown import ToolUse
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -13,13 +14,13 @@ Params = Annotated[
     msgspec.Raw,
     Meta(
         description="An object of call parameters by the provider's own names, or by OpenAI's; at most 64 KiB.",
-        extra_json_schema={"type": "object", "additionalProperties": True},
+        extra_json_schema={"type": ["object", "null"], "additionalProperties": True},
     ),
 ]
 """Not read with the rest: its size is looked at first, since read it takes many times its bytes."""
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, description="The provider's name of the model.")]
 ProviderField = Annotated[
-    str, Meta(max_length=64, description="openai, anthropic, google, openai_compatible or local.")
+    str, Meta(max_length=64, description="Who is asked.", extra_json_schema={"enum": list(PROVIDERS)})
 ]
 
 

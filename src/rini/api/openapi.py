@@ -1,154 +1,94 @@
-"""The model's endpoints in the API's pages: FastAPI describes its own routes, this adds the lean ones."""
+"""The API's pages: FastAPI describes its own routes; the lean ones, the errors and the headers are added here."""
 
-from typing import Any
+from typing import Any, cast
 
-import msgspec
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
-from rini.api.embeddings import EmbeddingsRequest, EmbeddingsResponse
-from rini.api.native_schemas import (
-    ChatCompletionRequest,
-    ChatCompletionResponse,
-    ImageCompletionRequest,
-    TextCompletionRequest,
-    TextCompletionResponse,
-)
+from rini.api.error_pages import describe_errors
+from rini.api.lean_pages import add_endpoints
+from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER
 
-_REFERENCE = "#/components/schemas/{name}"
+TAGS = {
+    "users": "A user is a token: whoever holds it is that user.",
+    "api-keys": "Your keys of providers. They are stored encrypted and never shown again.",
+    "sessions": "Conversations that are kept. A session has a system prompt, and its messages form a tree.",
+    "messages": "What was said, with the branches of the conversation.",
+    "memory": "What models are told with every question of a session, or of all sessions.",
+    "llm": "Ask models: whole answers or streams, with or without a session, about texts and images; and embeddings.",
+    "mcp-connections": "Servers whose tools models may use (Model Context Protocol).",
+    "usage": "What was called, and what it cost.",
+    "service": "About the server itself.",
+}
 
-
-class Described(msgspec.Struct, frozen=True):
-    """A lean endpoint: what it takes and gives. ``file_field`` makes its body a form that has a file too."""
-
-    path: str
-    summary: str
-    description: str
-    asked: type
-    answered: type
-    example: dict[str, Any]
-    streams: bool = True
-    file_field: str | None = None
-
-
-_ENDPOINTS = (
-    Described(
-        "/llm/text-completion/",
-        "Ask a model, in a session or without",
-        """With `session_id` the session's system prompt, its memory and current branch go along, and the question and the
-answer are stored. `llm_params` are the provider's own or OpenAI's names; its `tool_choice` (`auto`, `required` or a tool's name)
-offers your MCP tools. With `stream` the answer is server-sent events: start, text, thinking, tool_call, tool_result, usage, done, error.""",
-        TextCompletionRequest,
-        TextCompletionResponse,
-        {"text": "Say hello in Korean.", "provider": "local", "model": "smollm2-135m-instruct"},
-    ),
-    Described(
-        "/llm/chat-completions/",
-        "Ask a model with a conversation that you keep",
-        "Nothing is stored but the usage. `stream` works as in /llm/text-completion/.",
-        ChatCompletionRequest,
-        ChatCompletionResponse,
-        {
-            "messages": [{"role": "user", "content": "Say hello."}],
-            "provider": "local",
-            "model": "smollm2-135m-instruct",
-        },
-    ),
-    Described(
-        "/llm/image-completion/",
-        "Ask a model about an image",
-        """PNG, JPEG, GIF or WebP. With `session_id` the file is stored, and later turns of the session send it again.
-`stream` works as in /llm/text-completion/.""",
-        ImageCompletionRequest,
-        TextCompletionResponse,
-        {"provider": "openai", "prompt": "What is this?"},
-        file_field="image_file",
-    ),
-    Described(
-        "/llm/embeddings/",
-        "Turn texts into vectors",
-        """The vectors come in the order of the texts; a list that is longer than the provider takes is sent in batches, side by side.
-Providers: openai, google, openai_compatible and local. Anthropic has no embeddings. The limits are in docs/embeddings.md.""",
-        EmbeddingsRequest,
-        EmbeddingsResponse,
-        {
-            "input": ["The cat sleeps on the sofa.", "고양이가 소파에서 잔다."],
-            "provider": "local",
-            "model": "universal-sentence-encoder-multilingual-3",
-        },
-        streams=False,
-    ),
-)
-
-_PROBLEM = {
-    "type": "object",
-    "title": "Problem",
-    "description": "An RFC 9457 problem document.",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "Stable; the table is in docs/errors.md."},
-        "detail": {"type": "string", "description": "One sentence for a reader."},
-        "instance": {"type": "string"},
-        "request_id": {"type": "string"},
+_HEADERS = {
+    "RequestId": {
+        "description": "The request's id, in the log too: yours, if you sent an `x-request-id`, or a new one.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "TotalCount": {
+        "description": "How many there are in all.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
+    "WwwAuthenticate": {
+        "description": "How to authenticate, where it is this server that refuses.",
+        "schema": {"type": "string"},
     },
 }
 
+_GOOD = {"200": "The answer", "201": "What was made", "204": "It is done; there is no body"}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return what clients that are generated from the document call an operation."""
+    return route.name
+
 
 def describe(api: FastAPI) -> None:
-    """Make ``api.openapi()`` describe the lean endpoints too, and every error as the problem document that it is."""
+    """Make ``api.openapi()`` describe the lean endpoints too, and every answer as it is."""
     original = api.openapi
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             document = original()
-            _add_endpoints(document)
-            _describe_problems(document)
+            document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+            document["components"]["headers"] = _HEADERS
+            add_endpoints(document)
+            describe_errors(document)
+            _finish_answers(document)
+            _make_bounds_whole(document)
             api.openapi_schema = document
         return api.openapi_schema
 
     api.openapi = openapi
 
 
-def _add_endpoints(document: dict[str, Any]) -> None:
-    types = [kind for endpoint in _ENDPOINTS for kind in (endpoint.asked, endpoint.answered)]
-    references, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
-    document["components"].setdefault("schemas", {}).update(components)
-    for number, endpoint in enumerate(_ENDPOINTS):
-        asked, answered = references[number * 2 : number * 2 + 2]
-        content_type = "application/json"
-        if endpoint.file_field is not None:
-            content_type = "multipart/form-data"
-            schema = components[endpoint.asked.__name__]
-            schema["properties"][endpoint.file_field] = {"type": "string", "format": "binary"}
-            schema["required"] = [*schema["required"], endpoint.file_field]
-        answers = {"application/json": {"schema": answered}}
-        if endpoint.streams:
-            answers["text/event-stream"] = {"schema": {"type": "string"}}
-        document["paths"][endpoint.path] = {
-            "post": {
-                "tags": ["llm"],
-                "summary": endpoint.summary,
-                "description": endpoint.description,
-                "operationId": endpoint.path.strip("/").replace("/", "_").replace("-", "_"),
-                "security": [{"HTTPBearer": []}],
-                "requestBody": {
-                    "required": True,
-                    "content": {content_type: {"schema": asked, "example": endpoint.example}},
-                },
-                "responses": {"200": {"description": "The answer", "content": answers}, "422": {}},
-            }
-        }
-
-
-def _describe_problems(document: dict[str, Any]) -> None:
-    schemas = document["components"].setdefault("schemas", {})
-    schemas["Problem"] = _PROBLEM
-    for gone in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(gone, None)
-    reference = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(name="Problem")}}}
+def _finish_answers(document: dict[str, Any]) -> None:
     for operations in document["paths"].values():
         for operation in operations.values():
-            operation["responses"].pop("422", None)
-            operation["responses"]["default"] = {"description": "What went wrong", "content": reference}
+            answers: dict[str, Any] = operation["responses"]
+            for status, answer in answers.items():
+                if answer.get("description") == "Successful Response":
+                    answer["description"] = _GOOD[status]
+                answer.setdefault("headers", {})["x-request-id"] = {"$ref": "#/components/headers/RequestId"}
+            names = {parameter["name"] for parameter in operation.get("parameters", ())}
+            if names >= {"skip", "limit"}:
+                answers["200"]["headers"][TOTAL_HEADER] = {"$ref": "#/components/headers/TotalCount"}
+
+
+def _make_bounds_whole(value: Any) -> None:
+    """Make whole bounds of numbers integers: FastAPI's own model holds them as floats, which round the largest id up."""
+    if isinstance(value, list):
+        for each in cast("list[Any]", value):
+            _make_bounds_whole(each)
+    elif isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        for each in fields.values():
+            _make_bounds_whole(each)
+        for bound in ("minimum", "maximum"):
+            number = fields.get(bound)
+            if isinstance(number, float) and number.is_integer():
+                fields[bound] = min(int(number), LARGEST_ID)

@@ -8,6 +8,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from rini.errors import (
     BodyTooLargeError,
@@ -19,6 +20,7 @@ from rini.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def problem_document(error: RiniError, request_id: str | None, path: str | None = None) -> dict[str, Any]:
@@ -52,7 +54,10 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     elif error.status_code == BodyTooLargeError.status:
         wrapped = BodyTooLargeError(str(error.detail))
     elif error.status_code == 405:
-        wrapped = MethodNotAllowedError(f"{request.url.path} does not take {request.method}.", headers=error.headers)
+        allowed = _methods(request)
+        wrapped = MethodNotAllowedError(
+            f"{request.url.path} takes {allowed}, not {request.method}.", headers={"allow": allowed}
+        )
     elif isinstance(error.__cause__, ValueError | RecursionError):
         # FastAPI answers 400 to a body that is not UTF-8 or nested too deeply; here all bad input is 422.
         wrapped = InvalidRequestError("The body is not JSON, or it is nested too deeply.")
@@ -71,6 +76,16 @@ async def on_unexpected_error(request: Request, error: Exception) -> Response:
     """Answer to a fault of this server without telling its inside; the log has that, under the same request id."""
     del error
     return render(request, InternalError("The server made a mistake; the request id helps its operator to find it."))
+
+
+def _methods(request: Request) -> str:
+    """Return the methods that the request's path takes. The framework itself names those of the first route alone."""
+    routes = request.app.routes
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
 
 
 class _FrameworkError(RiniError):

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy.engine import Connection
 
 from rini import __version__
@@ -25,7 +26,12 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", tags=["service"], summary="Does the server take requests", responses={503: {}})
+@router.get(
+    "/readyz",
+    tags=["service"],
+    summary="Does the server take requests",
+    responses={503: {"description": "Not now, and why", "model": dict[str, str]}},
+)
 def ready(request: Request, response: Response, database: DatabaseDependency) -> dict[str, str]:
     """Answer 200 when the database answers, the ledger is written and the server is not shutting down; else 503 and why."""
     state = "ok"
@@ -43,7 +49,7 @@ def ready(request: Request, response: Response, database: DatabaseDependency) ->
     return {"status": state}
 
 
-@router.get("/metrics", tags=["service"], summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", tags=["service"], summary="Prometheus metrics", response_class=PlainTextResponse)
 def show_metrics() -> Response:
     """Return the metrics of all of this server's processes."""
     content, kind = metrics.render()

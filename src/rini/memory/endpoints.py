@@ -6,18 +6,20 @@ from fastapi import APIRouter, Query, Response
 
 from rini.accounts.dependencies import CurrentUser
 from rini.db.dependency import DatabaseDependency
-from rini.kit.parameters import TOTAL_HEADER, Limit, RowId, Skip
+from rini.kit.parameters import A_SESSION, TOTAL_HEADER, Limit, RowId, SessionId, Skip
 from rini.memory import repository
 from rini.memory.schemas import MemoryChange, MemoryCreate, MemoryEntry, MemoryTypeField, ScopeField
 
 router = APIRouter(tags=["memory"])
 
-SessionFilter = Annotated[str | None, Query(description="This session's own entries and the shared ones.")]
+SessionFilter = Annotated[
+    str | None, Query(description="This session's own entries and the shared ones.", examples=[A_SESSION])
+]
 
 
 @router.post("/sessions/{session_id}/memory", status_code=201, summary="Remember something")
 def create_entry(
-    session_id: str, body: MemoryCreate, user_id: CurrentUser, database: DatabaseDependency
+    session_id: SessionId, body: MemoryCreate, user_id: CurrentUser, database: DatabaseDependency
 ) -> MemoryEntry:
     """Make an entry. With scope Shared it belongs to all my sessions and stays when this one is deleted."""
     return _shown(database.write_sync(repository.create, user_id, session_id, body))

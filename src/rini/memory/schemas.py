@@ -43,8 +43,12 @@ def _each_once(ids: list[int]) -> list[int]:
 
 
 _Storable = AfterValidator(storable)
-MemoryTypeField = Annotated[MemoryType, _in_any_case(MemoryType)]
-ScopeField = Annotated[Scope, _in_any_case(Scope), Field(description="Shared: of all my sessions; it outlives them.")]
+MemoryTypeField = Annotated[
+    MemoryType, _in_any_case(MemoryType), Field(description="What kind of thing it is.", examples=["Fact"])
+]
+ScopeField = Annotated[
+    Scope, _in_any_case(Scope), Field(description="Shared: of all my sessions; it outlives them.", examples=["Session"])
+]
 Content = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS), _Storable]
 SourceIds = Annotated[
     list[Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID)]],
@@ -69,7 +73,7 @@ class MemoryCreate(BaseModel):
     """An entry to keep beside a session, or beside all sessions (scope Shared)."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"memory_type": "Rule", "content": "Answer in Korean.", "importance": 0.9}}
+        json_schema_extra={"examples": [{"memory_type": "Rule", "content": "Answer in Korean.", "importance": 0.9}]}
     )
 
     memory_type: MemoryTypeField
@@ -80,7 +84,7 @@ class MemoryCreate(BaseModel):
     importance: Importance | None = None
 
 
-@with_config(ConfigDict(json_schema_extra={"example": {"content": "Answer in Korean and in English."}}))
+@with_config(ConfigDict(json_schema_extra={"examples": [{"content": "Answer in Korean and in English."}]}))
 class MemoryChange(TypedDict, total=False):
     """What is to change of an entry; the rest stays. ``session_id`` names the session that it then belongs to (scope Session)."""
 

@@ -10,7 +10,7 @@ from rini.errors import NotFoundError
 from rini.files.dependency import FilesDependency
 from rini.files.headers import IMAGE_TYPES
 from rini.files.names import content_disposition
-from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER, Limit, RowId, Skip
+from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER, Limit, RowId, SessionId, Skip
 from rini.sessions import messages, repository
 from rini.sessions.schemas import Message, MessageCreate, Session, SessionWrite
 from rini.sessions.shown import shown
@@ -36,26 +36,32 @@ def list_sessions(
 
 
 @router.get("/sessions/{session_id}", tags=["sessions"], summary="Read a session")
-def read_session(session_id: str, user_id: CurrentUser, database: DatabaseDependency) -> Session:
+def read_session(session_id: SessionId, user_id: CurrentUser, database: DatabaseDependency) -> Session:
     """Return a session."""
     return _session(database.read_sync(repository.get, user_id, session_id))
 
 
 @router.put("/sessions/{session_id}", tags=["sessions"], summary="Change a session")
-def update_session(session_id: str, body: SessionWrite, user_id: CurrentUser, database: DatabaseDependency) -> Session:
+def update_session(
+    session_id: SessionId, body: SessionWrite, user_id: CurrentUser, database: DatabaseDependency
+) -> Session:
     """Change a session; what the body leaves out stays."""
     changes = body.model_dump(exclude_unset=True)
     return _session(database.write_sync(repository.change, user_id, session_id, changes))
 
 
 @router.delete("/sessions/{session_id}", status_code=204, tags=["sessions"], summary="Delete a session")
-def delete_session(session_id: str, user_id: CurrentUser, database: DatabaseDependency, files: FilesDependency) -> None:
+def delete_session(
+    session_id: SessionId, user_id: CurrentUser, database: DatabaseDependency, files: FilesDependency
+) -> None:
     """Delete a session with its messages and their files. What was spent in it stays in the usage records."""
     files.delete_sync(database.write_sync(repository.delete, user_id, session_id))
 
 
 @router.post("/sessions/{session_id}/messages/", status_code=201, tags=["messages"], summary="Store a message")
-def create_message(session_id: str, body: MessageCreate, user_id: CurrentUser, database: DatabaseDependency) -> Message:
+def create_message(
+    session_id: SessionId, body: MessageCreate, user_id: CurrentUser, database: DatabaseDependency
+) -> Message:
     """Store a message without asking a model."""
     row = database.write_sync(messages.append, user_id, session_id, body.role, body.content, body.parent_message_id)
     return _message(row)
@@ -63,7 +69,7 @@ def create_message(session_id: str, body: MessageCreate, user_id: CurrentUser, d
 
 @router.get("/sessions/{session_id}/messages/", tags=["messages"], summary="List a session's messages")
 def list_messages(
-    session_id: str,
+    session_id: SessionId,
     user_id: CurrentUser,
     database: DatabaseDependency,
     response: Response,
@@ -89,7 +95,7 @@ def delete_message(
     database: DatabaseDependency,
     files: FilesDependency,
     count: Annotated[
-        int | None, Query(ge=1, le=LARGEST_ID, description="How many messages go, this one included.")
+        int | None, Query(ge=1, le=LARGEST_ID, description="How many messages go, this one included.", examples=[1])
     ] = None,
 ) -> None:
     """Delete a message and all below it, with their files. Where there are any below it, `count` must say how many go in all."""
@@ -104,6 +110,7 @@ def delete_message(
     responses={
         200: {
             "description": "The file as it was sent",
+            "headers": {"content-disposition": {"description": "The name that it had.", "schema": {"type": "string"}}},
             "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in IMAGE_TYPES},
         }
     },

@@ -20,7 +20,7 @@ class SessionWrite(BaseModel):
     """A session to make or change. What a change leaves out stays as it is."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"alias": "travel", "system_prompt": "Answer in one sentence."}}
+        json_schema_extra={"examples": [{"alias": "travel", "system_prompt": "Answer in one sentence."}]}
     )
 
     alias: Annotated[str, Field(max_length=1000), _Storable] | None = None
@@ -44,7 +44,7 @@ class Session(BaseModel):
 class MessageCreate(BaseModel):
     """A message to store without asking a model. Without a parent it continues the current branch."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"role": "user", "content": "Hello"}})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "user", "content": "Hello"}]})
 
     role: Literal["user", "assistant", "system"]
     content: Annotated[str, _Storable]

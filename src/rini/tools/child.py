@@ -17,10 +17,8 @@ from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
+from rini.tools.answer_size import MAX_BYTES, TOO_LARGE, AnswerSize
 from rini.tools.server import NoAnswerError, ToolServer
-
-MAX_LINE = 8 * 1024 * 1024
-"""The most that one message of the child may hold, in bytes."""
 
 _INHERITED = ("PATH", "HOME", "LANG")
 _LEAVE_SECONDS = 2.0
@@ -46,22 +44,18 @@ class Child:
 
     async def read(self, into: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         """Hand on its messages until it ends. Lines that are none are left out: many servers print to the wrong place."""
-        assert self.process.stdout is not None
         loop = asyncio.get_running_loop()
         try:
             async with into:
-                while True:
-                    line = await self.process.stdout.readuntil(b"\n")
+                while (line := await self._line()) is not None:
                     self.heard_at = loop.time()
                     try:
                         message = jsonrpc_message_adapter.validate_json(line, by_name=False)
                     except ValidationError:
                         continue
                     await into.send(SessionMessage(message))
-        except asyncio.LimitOverrunError:
-            self.fault = f"The server answered with more than {MAX_LINE // 1024 // 1024} MiB."
-        except (asyncio.IncompleteReadError, ConnectionError, anyio.BrokenResourceError):
-            pass
+        except anyio.BrokenResourceError:
+            pass  # the session is over
         finally:
             self.ended.set()
 
@@ -94,6 +88,18 @@ class Child:
         await self.process.wait()
         self._signal(signal.SIGKILL)
 
+    async def _line(self) -> bytes | None:
+        assert self.process.stdout is not None
+        try:
+            line = await self.process.stdout.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            self.fault = TOO_LARGE
+            return None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        self.fault = AnswerSize().add(line)
+        return line if self.fault is None else None
+
     async def _gone(self) -> bool:
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
@@ -123,7 +129,7 @@ async def running(server: ToolServer) -> AsyncGenerator[tuple[Child, Streams]]:
             stderr=pipe,
             env=inherited | dict(server.environment),
             cwd=server.folder,
-            limit=MAX_LINE,
+            limit=MAX_BYTES,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:

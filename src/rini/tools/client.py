@@ -32,7 +32,7 @@ class ToolClient:
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    async def list_tools(self, server: ToolServer, era: Any = None) -> Listing:
+    async def list_tools(self, server: ToolServer, era: str | None = None) -> Listing:
         """Return what the server offers; ``era`` is that of an earlier listing. Raises NoAnswerError."""
         began = time.monotonic()
 
@@ -45,7 +45,9 @@ class ToolClient:
 
         return await self._ask(server, era, ask)
 
-    async def call_tool(self, server: ToolServer, era: Any, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def call_tool(
+        self, server: ToolServer, era: str | None, name: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return a tool's result (MCP's CallToolResult as JSON values). Raises NoAnswerError."""
         return await self._ask(server, era, lambda session: session.call_tool(name, arguments))
 
@@ -60,44 +62,52 @@ class ToolClient:
         if waiting:
             await asyncio.wait(waiting, timeout=_CLOSE_SECONDS)
 
-    async def _ask(self, server: ToolServer, era: Any, ask: Callable[["McpSession"], Coroutine[Any, Any, T]]) -> T:
+    async def _ask(
+        self, server: ToolServer, era: str | None, ask: Callable[["McpSession"], Coroutine[Any, Any, T]]
+    ) -> T:
         if server.fault is not None:
             raise NoAnswerError(server.fault)
         if self._closed:
             raise NoAnswerError("This server is shutting down.")
         sessions = await self._opened()
-        given_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
 
         def give_up(sentence: str) -> None:
-            if not given_up.done():
-                given_up.set_result(sentence)
+            if not outcome.done():
+                outcome.set_exception(NoAnswerError(server.without_secrets(sentence)))
 
-        async def work() -> T:
+        async def work() -> None:
             async with sessions.open(server, era, give_up) as session:
-                return await ask(session)
+                found = await ask(session)
+                if not outcome.done():
+                    outcome.set_result(found)
 
-        began = asyncio.get_running_loop().time()
+        began = loop.time()
         # In a task of its own, so that no library's idea of cancellation is in the way of the limit.
         task = asyncio.create_task(work(), name="ask a tool server")
         self._running.add(task)
         task.add_done_callback(self._ended)
+        goodbye = 0.0
         try:
-            await asyncio.wait({task, given_up}, timeout=server.timeout, return_when=asyncio.FIRST_COMPLETED)
-            if given_up.done() and not _succeeded(task):
-                raise NoAnswerError(server.without_secrets(given_up.result()))
+            await asyncio.wait({task, outcome}, timeout=server.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if outcome.done():
+                found = outcome.result()
+                goodbye = _GOODBYE_SECONDS
+                return found
             if not task.done():
                 sessions.timed_out(server, began)
                 raise NoAnswerError(f"The server did not answer within {server.timeout:g} seconds.", "timeout")
         finally:
-            given_up.cancel()
-            self._end(task)
+            if not outcome.cancel():
+                outcome.exception()  # known, unless the caller left just now
+            loop.call_later(goodbye, self._end, task)
         if task.cancelled():
             raise NoAnswerError("This server is shutting down.")
         error = task.exception()
-        if error is None:
-            return task.result()
-        found = sessions.explained(error)
-        raise NoAnswerError(server.without_secrets(str(found)), found.kind) from error
+        assert error is not None
+        failure = sessions.explained(error)
+        raise NoAnswerError(server.without_secrets(str(failure)), failure.kind) from error
 
     async def _opened(self) -> "McpSessions":
         if self._sessions is None:
@@ -116,10 +126,6 @@ class ToolClient:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # told to whoever asked, unless that one left
-
-
-def _succeeded(task: asyncio.Task[Any]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _load() -> "type[McpSessions]":

@@ -75,6 +75,8 @@ def change(
 
     Raises NotFoundError, and InvalidRequestError where stored headers would go to another server than they were given for.
     """
+    # Locked, so that nobody else gives it headers between this look and the change.
+    connection.execute(_one.with_for_update(), {"user_id": user_id, "connection_id": connection_id})
     found = get(connection, user_id, connection_id)
     if headers is None and found.sealed_headers is not None and "url" in values:
         before, after = parse_url(found.url).origin, parse_url(values["url"]).origin

@@ -12,17 +12,12 @@ import httpx2
 from rini.kit.addresses import AddressError, Origin, parse_url
 from rini.kit.http import StreamedResponse, Timeouts, Transport, TransportError
 from rini.kit.sse import EventParser, EventTooLargeError
+from rini.tools.answer_size import MAX_BYTES, TOO_LARGE, AnswerSize
 from rini.tools.server import ToolServer
 
-MAX_BYTES = 8 * 1024 * 1024
-"""The most that all answers to one thing that is asked may hold together."""
-
 _BEYOND_THE_LIMIT = 5.0
-_TOO_LARGE = f"The server answered with more than {MAX_BYTES // 1024 // 1024} MiB."
-# Ours to say, or the connection's own.
-_NOT_PASSED_ON = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent"}
-)
+# For the Transport to say.
+_NOT_PASSED_ON = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 _WITHOUT_CONTENT = (HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
 _REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 
@@ -42,7 +37,7 @@ class GuardedHttp(httpx2.AsyncBaseTransport):
         # Whoever runs this has the time limit. These are for a goodbye that outlasts it.
         limit = server.timeout + _BEYOND_THE_LIMIT
         self._timeouts = Timeouts(limit, limit, limit)
-        self._left = MAX_BYTES
+        self._size = AnswerSize()
         self.last_refusal: str | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -64,7 +59,7 @@ class GuardedHttp(httpx2.AsyncBaseTransport):
                 max_bytes=MAX_BYTES,
             )
         except TransportError as error:
-            raise self._failed(error, matters=matters) from error
+            raise self._failed(_sentence(error), matters=matters) from error
         self._look_at(answer, url, request.method, matters=matters)
         body = self._read(answer, matters=matters)
         if matters and request.method == "GET":
@@ -106,15 +101,15 @@ class GuardedHttp(httpx2.AsyncBaseTransport):
     async def _read(self, answer: StreamedResponse, *, matters: bool) -> AsyncGenerator[bytes]:
         try:
             while (piece := await answer.read()) is not None:
-                self._count(piece)
+                self._count(piece, matters=matters)
                 yield piece
         except TransportError as error:
-            raise self._failed(error, matters=matters) from error
+            raise self._failed(_sentence(error), matters=matters) from error
 
-    def _count(self, piece: bytes) -> None:
-        self._left -= len(piece)
-        if self._left < 0:
-            raise TransportError(_TOO_LARGE, "too_large")
+    def _count(self, piece: bytes, *, matters: bool) -> None:
+        fault = self._size.add(piece)
+        if fault is not None:
+            raise self._failed(fault, matters=matters)
 
     async def _watch_endpoint(self, body: AsyncGenerator[bytes], url: str) -> AsyncGenerator[bytes]:
         """Give up where an event stream sends the messages elsewhere; the library would wait then."""
@@ -124,7 +119,7 @@ class GuardedHttp(httpx2.AsyncBaseTransport):
                 try:
                     endpoints = [event.data for event in parser.feed(piece) if event.event == b"endpoint"]
                 except EventTooLargeError:
-                    self._give_up(_TOO_LARGE)
+                    self._give_up(TOO_LARGE)
                     return
                 for endpoint in endpoints:
                     parser = None
@@ -133,10 +128,10 @@ class GuardedHttp(httpx2.AsyncBaseTransport):
                         self._give_up(f"The server wants its messages sent to {host}, which is not followed.")
             yield piece
 
-    def _failed(self, error: TransportError, *, matters: bool) -> httpx2.TransportError:
+    def _failed(self, sentence: str, *, matters: bool) -> httpx2.TransportError:
         if matters:
-            self._give_up(_TOO_LARGE if error.phase == "too_large" else str(error))
-        return httpx2.ReadError(str(error))
+            self._give_up(sentence)
+        return httpx2.ReadError(sentence)
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -149,6 +144,10 @@ class _Body(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._answer.close()
+
+
+def _sentence(error: TransportError) -> str:
+    return TOO_LARGE if error.phase == "too_large" else str(error)
 
 
 def _phrase(status: int) -> str:

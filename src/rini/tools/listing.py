@@ -39,7 +39,7 @@ class Listing(msgspec.Struct, frozen=True):
     tools: tuple[ListedTool, ...]
     server_name: str | None
     protocol_version: str
-    era: Any
+    era: str
     ms: int
 
     @property

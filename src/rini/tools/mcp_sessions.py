@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from rini.kit.http import Transport
-from rini.tools.protocol import Era, McpSession, explained, over_http
+from rini.tools.protocol import McpSession, explained, over_http
 from rini.tools.resident import Resident
 from rini.tools.server import NoAnswerError, ToolServer
 
@@ -18,7 +18,7 @@ class McpSessions:
 
     @asynccontextmanager
     async def open(
-        self, server: ToolServer, era: Era | None, give_up: Callable[[str], None]
+        self, server: ToolServer, era: str | None, give_up: Callable[[str], None]
     ) -> AsyncGenerator[McpSession]:
         """Open a session. ``give_up`` is told a sentence where nothing good can come any more.
 

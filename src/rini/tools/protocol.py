@@ -17,15 +17,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from rini import __version__
 from rini.kit.http import Transport
-from rini.tools.guarded_http import MAX_BYTES, GuardedHttp
+from rini.tools.answer_size import MAX_BYTES
+from rini.tools.guarded_http import GuardedHttp
 from rini.tools.listing import MAX_TOOLS, shortened
 from rini.tools.server import NoAnswerError, ToolServer
 
 MAX_PAGES = 50
 """The most pages of a list of tools that are asked for."""
 
-Era = types.DiscoverResult | str
-"""How a server wants to be spoken to: what it told of itself (2026-07-28 and later), or ``initialize`` (before)."""
+MAX_BLOCKS = 1000
+"""The most blocks of content that are read of a tool's result."""
+
+HANDSHAKE = "initialize"
+"""The era of servers from before 2026-07-28; that of later ones is the version itself."""
 
 _CallResult = types.CallToolResult | types.InputRequiredResult
 _call_result: TypeAdapter[_CallResult] = TypeAdapter(_CallResult)
@@ -41,13 +45,14 @@ for _name in ("mcp", "client"):
 
 
 class _Dispatcher(JSONRPCDispatcher[TransportContext]):
-    """Takes the tools out of a listing before the library reads it: one that is wrong must not spoil the others.
+    """Takes out of the last answer what the library need not read.
 
-    ``listed`` has those of the last page, as they came. Only the tool ``wanted`` is left in it: the library must know its schema
-    where parameters of it travel as headers.
+    ``listed``: the tools of a page, as one that is wrong must not spoil the others. Only the tool ``wanted`` stays: the library
+    must know its schema where parameters of it travel as headers. ``structured``: a result's structured content, of any size.
     """
 
     listed: tuple[Any, ...] = ()
+    structured: Any = None
     wanted: str | None = None
 
     async def send_raw_request(
@@ -62,6 +67,10 @@ class _Dispatcher(JSONRPCDispatcher[TransportContext]):
         if method == "tools/list" and isinstance(raw.get("tools"), list):
             self.listed = tuple(raw["tools"])
             raw["tools"] = [each for each in self.listed if self.wanted is not None and _name_of(each) == self.wanted]
+        elif method == "tools/call":
+            self.structured = raw.pop("structuredContent", None)
+            if isinstance(raw.get("content"), list):
+                raw["content"] = raw["content"][:MAX_BLOCKS]
         return raw
 
 
@@ -72,11 +81,8 @@ class McpSession:
         self._session = session
         self._dispatcher = dispatcher
 
-    async def begin(self, era: Era | None) -> None:
+    async def begin(self, era: str | None) -> None:
         """Agree on a version of the protocol; ``era`` is what an earlier session found."""
-        if isinstance(era, types.DiscoverResult):
-            self._session.adopt(era)
-            return
         if era is None:
             try:
                 await self._session.discover()
@@ -84,12 +90,15 @@ class McpSession:
                 pass  # a server from before 2026-07-28 does not know the question
             else:
                 return
-        await self._session.initialize()
+        if era is None or era == HANDSHAKE:
+            await self._session.initialize()
+        else:
+            self._session.adopt(_discovered(era))
 
     @property
-    def era(self) -> Era:
-        """How the server wants to be spoken to."""
-        return self._session.discover_result or "initialize"
+    def era(self) -> str:
+        """How the server wants to be spoken to: a version of the protocol, or HANDSHAKE."""
+        return HANDSHAKE if self._session.discover_result is None else self.protocol_version
 
     @property
     def protocol_version(self) -> str:
@@ -109,15 +118,14 @@ class McpSession:
         for _ in range(MAX_PAGES):
             params = None if cursor is None else types.PaginatedRequestParams(cursor=cursor)
             page = await self._session.list_tools(params=params)
-            # Nothing else ran since the page was taken out: no await lies between.
-            found += self._dispatcher.listed
+            found += self._dispatcher.listed  # nothing else ran since: no await lies between
             cursor = page.next_cursor
             if cursor is None or len(found) >= MAX_TOOLS:
                 break
         return found[:MAX_TOOLS]
 
     async def call_tool(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return a tool's result as JSON values. It is not held against the tool's output schema: that is the server's word too."""
+        """Return a tool's result (CallToolResult) as JSON values. It is not held against the tool's output schema: that is the server's word too."""
         request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
         try:
             result = await self._session.send_request(request, _call_result)
@@ -128,9 +136,10 @@ class McpSession:
             self._dispatcher.wanted = name
             await self.list_tools()
             result = await self._session.send_request(request, _call_result)
+        structured = self._dispatcher.structured  # nothing else ran since: no await lies between
         if isinstance(result, types.InputRequiredResult):
             raise NoAnswerError("The tool asks for something from a person or a model, which is declined here.")
-        return result.model_dump(by_alias=True, mode="json")
+        return result.model_dump(by_alias=True, mode="json") | {"structuredContent": structured}
 
 
 @asynccontextmanager
@@ -142,7 +151,9 @@ async def over_http(
 
     def client(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx2.AsyncClient:
         del headers, timeout, auth
-        return httpx2.AsyncClient(transport=guarded, headers=dict(server.headers), timeout=None, trust_env=False)
+        sent = httpx2.Headers({"user-agent": "rini"})
+        sent.update(server.headers)
+        return httpx2.AsyncClient(transport=guarded, headers=sent, timeout=None, trust_env=False)
 
     async with AsyncExitStack() as stack:
         if server.transport == "sse":
@@ -193,6 +204,16 @@ def explained(error: BaseException) -> NoAnswerError:
             return NoAnswerError(str(error))
         case _:
             return NoAnswerError(f"{_WRONG_FORM[:-1]} ({type(error).__name__}).")
+
+
+def _discovered(version: str) -> types.DiscoverResult:
+    return types.DiscoverResult(
+        supported_versions=[version],
+        capabilities=types.ServerCapabilities(),
+        result_type="complete",
+        ttl_ms=0,
+        cache_scope="public",
+    )
 
 
 def _name_of(tool: Any) -> Any:

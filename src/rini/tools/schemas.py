@@ -36,7 +36,8 @@ Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
 AllowedTools = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_NAME), _Storable]], Field(max_length=MOST_ALLOWED_TOOLS)
 ]
-Seconds = Annotated[float, Field(ge=1, le=300)]
+Seconds = Annotated[float, Field(strict=True, ge=1, le=300)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class ConnectionCreate(BaseModel):
@@ -44,12 +45,14 @@ class ConnectionCreate(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "name": "weather",
-                "url": "https://mcp.example.com/mcp",
-                "headers": {"Authorization": "Bearer my-token"},
-                "allowed_tools": ["forecast"],
-            }
+            "examples": [
+                {
+                    "name": "weather",
+                    "url": "https://mcp.example.com/mcp",
+                    "headers": {"Authorization": "Bearer my-token"},
+                    "allowed_tools": ["forecast"],
+                }
+            ]
         }
     )
 
@@ -58,7 +61,7 @@ class ConnectionCreate(BaseModel):
     description: Description | None = None
     transport: Annotated[Transport, BeforeValidator(_transport)] = "streamable_http"
     headers: Headers | None = None
-    enabled: bool = True
+    enabled: Flag = True
     allowed_tools: AllowedTools | None = None
     timeout_seconds: Seconds = 30
 
@@ -66,14 +69,14 @@ class ConnectionCreate(BaseModel):
 class ConnectionUpdate(BaseModel):
     """What can change of a connection; what is left out stays. ``headers`` replaces all of them."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"enabled": False}})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": False}]})
 
     name: Name = ""
     url: Url = ""
     description: Description | None = None
     transport: Annotated[Transport, BeforeValidator(_transport)] = "streamable_http"
     headers: Headers | None = None
-    enabled: bool = True
+    enabled: Flag = True
     allowed_tools: AllowedTools | None = None
     timeout_seconds: Seconds = 30
 

@@ -104,7 +104,7 @@ class _Reader:
 
     def _command(self) -> tuple[str, ...]:
         command = self._typed("command", str, default="")
-        if not command:
+        if self._given.get("command") in (None, ""):
             self._wrong("command", "must be the program to run")
         return (command, *self._texts("args"))
 

@@ -48,7 +48,7 @@ class _Route(msgspec.Struct, frozen=True):
 
     server: ToolServer
     name: str
-    era: Any
+    era: str
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -101,7 +101,6 @@ class _Kept(msgspec.Struct):
     version: str
     until: float
     listing: Listing | None
-    error: NoAnswerError | None
     failures: int
 
     @property
@@ -281,12 +280,12 @@ class Toolbox:
         except NoAnswerError as error:
             failures = 1 if before is None else before.failures + 1
             pause = min(FAILURE_KEPT_SECONDS * 2 ** (failures - 1), LONGEST_FAILURE_SECONDS)
-            self._keep(server, _Kept(server.version, time.monotonic() + pause, None, error, failures))
+            self._keep(server, _Kept(server.version, time.monotonic() + pause, None, failures))
             # The sentence may quote the server; it is for its owner alone.
             ms = round((time.monotonic() - began) * 1000)
             _log.warning("tool_server_failed", **server.log_fields(), reason=error.kind, ms=ms)
             raise
-        self._keep(server, _Kept(server.version, time.monotonic() + KEPT_SECONDS, listing, None, 0))
+        self._keep(server, _Kept(server.version, time.monotonic() + KEPT_SECONDS, listing, 0))
         return listing
 
     def _keep(self, server: ToolServer, found: _Kept) -> None:

@@ -58,7 +58,7 @@ class Costs(msgspec.Struct, frozen=True):
 def costs(connection: Connection, user_id: int, chosen: Filter, group_by: Sequence[str] = ()) -> Costs:
     """Add up the user's calls. ``group_by`` names fields: day, model, session_id, provider, key_id.
 
-    The keys of groups are ordered; None is a call without a session, or without a key. Raises InvalidRequestError for more
+    Models and groups are in order; None, which comes last, is a call without a session, or without a key. Raises InvalidRequestError for more
     than MOST_SUMS.
     """
     fields = ("model", *(name for name in group_by if name != "model"))
@@ -67,14 +67,17 @@ def costs(connection: Connection, user_id: int, chosen: Filter, group_by: Sequen
     models: dict[str, Sums] = {}
     groups: dict[Key, Sums] = {}
     places = [fields.index(name) for name in group_by]
-    for key in sorted(found, key=lambda key: [(value is None, value or 0) for value in key]):
-        sums = found[key]
+    for key, sums in found.items():
         total += sums
         models[key[0]] = models.get(key[0], Sums()) + sums
         if group_by:
             group = tuple(key[place] for place in places)
             groups[group] = groups.get(group, Sums()) + sums
-    return Costs(total, models, groups)
+    return Costs(total, dict(sorted(models.items())), {key: groups[key] for key in sorted(groups, key=_none_last)})
+
+
+def _none_last(key: Key) -> list[tuple[bool, Any]]:
+    return [(value is None, 0 if value is None else value) for value in key]
 
 
 def days_with_calls(connection: Connection, user_id: int, chosen: Filter) -> list[tuple[date, int]]:

@@ -63,7 +63,8 @@ def list_records(
     skip: Skip = 0,
     limit: Limit = 100,
     before: Annotated[
-        int | None, Query(ge=1, le=LARGEST_ID, description="Go on after the record with this id; not with `skip`.")
+        int | None,
+        Query(ge=1, le=LARGEST_ID, description="Go on after the record with this id; not with `skip`.", examples=[1]),
     ] = None,
 ) -> list[UsageRecordShown]:
     """Return my calls, newest first. Without dates these are all."""

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from rini.errors import InvalidRequestError
 from rini.kit.ids import session_id_or_none
-from rini.kit.parameters import LARGEST_ID
+from rini.kit.parameters import A_SESSION, LARGEST_ID
 from rini.kit.text import storable
 from rini.providers.catalog import ProviderName
 
@@ -70,19 +70,26 @@ Day = Annotated[date, BeforeValidator(_date), WithJsonSchema(_DAY_SCHEMA)]
 
 
 async def _chosen(
-    start_date: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,
-    end_date: Annotated[Day | None, Query(description="The last day, in UTC; it is included.")] = None,
+    start_date: Annotated[Day | None, Query(description="The first day, in UTC.", examples=["2026-11-01"])] = None,
+    end_date: Annotated[
+        Day | None, Query(description="The last day, in UTC; it is included.", examples=["2026-11-30"])
+    ] = None,
     session_id: Annotated[
         Annotated[str, AfterValidator(_session), WithJsonSchema({"type": "string", "format": "uuid"})] | None,
-        Query(description="Only calls in this session, also after it was deleted."),
+        Query(description="Only calls in this session, also after it was deleted.", examples=[A_SESSION]),
     ] = None,
-    provider: Annotated[ProviderName | None, Query(description="Only calls of this provider.")] = None,
+    provider: Annotated[
+        ProviderName | None, Query(description="Only calls of this provider.", examples=["openai"])
+    ] = None,
     model: Annotated[
         Annotated[str, Field(min_length=1, max_length=256), AfterValidator(storable)] | None,
-        Query(description="Only calls of this model, by the name that was asked for."),
+        Query(description="Only calls of this model, by the name that was asked for.", examples=["gpt-4o-mini"]),
     ] = None,
     key_id: Annotated[
-        int | None, Query(ge=1, le=LARGEST_ID, description="Only calls with this API key, also after it was deleted.")
+        int | None,
+        Query(
+            ge=1, le=LARGEST_ID, description="Only calls with this API key, also after it was deleted.", examples=[1]
+        ),
     ] = None,
 ) -> Filter:
     if start_date is not None and end_date is not None and end_date < start_date:

@@ -52,26 +52,28 @@ class CostEstimation(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "total_estimated_cost": 0.0125,
-                "currency": "USD",
-                "start_date": "2026-11-01",
-                "end_date": "2026-11-30",
-                "unpriced_models": [],
-                "details": {
-                    "gpt-4o": {
-                        "calls": 1,
-                        "prompt_tokens": 1000,
-                        "completion_tokens": 1000,
-                        "cache_read_tokens": 0,
-                        "cache_write_tokens": 0,
-                        "reasoning_tokens": 0,
-                        "estimated_cost": 0.0125,
-                        "unpriced_calls": 0,
-                        "estimated_calls": 0,
-                    }
-                },
-            }
+            "examples": [
+                {
+                    "total_estimated_cost": 0.0125,
+                    "currency": "USD",
+                    "start_date": "2026-11-01",
+                    "end_date": "2026-11-30",
+                    "unpriced_models": [],
+                    "details": {
+                        "gpt-4o": {
+                            "calls": 1,
+                            "prompt_tokens": 1000,
+                            "completion_tokens": 1000,
+                            "cache_read_tokens": 0,
+                            "cache_write_tokens": 0,
+                            "reasoning_tokens": 0,
+                            "estimated_cost": 0.0125,
+                            "unpriced_calls": 0,
+                            "estimated_calls": 0,
+                        }
+                    },
+                }
+            ]
         }
     )
 

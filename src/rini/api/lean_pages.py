@@ -1,0 +1,251 @@
+"""The model's endpoints as the API's pages tell of them: what each takes and gives, with examples."""
+
+from typing import Any
+
+import msgspec
+
+from rini.api.embeddings import PATH as EMBEDDINGS_PATH
+from rini.api.embeddings import EmbeddingsRequest, EmbeddingsResponse
+from rini.api.native_asks import IMAGE_FILE
+from rini.api.native_schemas import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ImageCompletionRequest,
+    TextCompletionRequest,
+    TextCompletionResponse,
+)
+
+REFERENCE = "#/components/schemas/{name}"
+
+LOCAL = {"provider": "local", "model": "smollm2-135m-instruct"}
+_PROVIDER = {"provider": "openai", "model": "gpt-4o-mini"}
+
+# The schemas of FastAPI's endpoints that say the same as those of msgspec.
+_SAME = {"MessageShown": "Message", "ToolUse": "ToolUse"}
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A body that can be sent as it stands."""
+
+    summary: str
+    value: dict[str, Any]
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A lean endpoint. ``file_field`` makes its body a form that has a file too; one that ``streams`` takes ``stream``."""
+
+    path: str
+    summary: str
+    description: str
+    asked: type
+    answered: type
+    examples: dict[str, Example]
+    answer: dict[str, Any]
+    streams: bool = True
+    file_field: str | None = None
+
+
+_USAGE = {
+    "prompt_tokens": 31,
+    "completion_tokens": 4,
+    "total_tokens": 35,
+    "cache_read_tokens": 0,
+    "cache_write_tokens": None,
+    "reasoning_tokens": None,
+    "cost_usd": "0",
+}
+_TEXT = "안녕하세요!"
+_ANSWER = {"response_text": _TEXT, "model": LOCAL["model"], "finish_reason": "stop", "usage": _USAGE}
+_CHAT_ANSWER = {
+    "response_text": _TEXT,
+    "prompt_tokens": 31,
+    "completion_tokens": 4,
+    "thinking": None,
+    "model": LOCAL["model"],
+    "finish_reason": "stop",
+    "tool_calls": None,
+    "usage": _USAGE,
+}
+
+_STREAMED = Example("Streamed", {"text": "Say hello in Korean.", "stream": True, **LOCAL})
+
+ENDPOINTS = (
+    Described(
+        "/llm/text-completion/",
+        "Ask a model, in a session or without",
+        """With `session_id` the session's system prompt, its memory and current branch go along, and the question and the
+answer are stored. `llm_params` are the provider's own or OpenAI's names; its `tool_choice` (`auto`, `required` or a tool's name)
+offers your MCP tools. With `stream` the answer is server-sent events: start, text, thinking, tool_call, tool_result, usage, done, error.""",
+        TextCompletionRequest,
+        TextCompletionResponse,
+        {
+            "local": Example("The model in the box, without a key", {"text": "Say hello in Korean.", **LOCAL}),
+            "streamed": _STREAMED,
+            "provider": Example(
+                "A provider whose key is stored",
+                {"text": "Say hello in Korean.", "llm_params": {"temperature": 0.2, "max_tokens": 50}, **_PROVIDER},
+            ),
+        },
+        _ANSWER,
+    ),
+    Described(
+        "/llm/chat-completions/",
+        "Ask a model with a conversation that you keep",
+        "Nothing is stored but the usage. `stream` works as in /llm/text-completion/.",
+        ChatCompletionRequest,
+        ChatCompletionResponse,
+        {
+            "local": Example(
+                "The model in the box, without a key",
+                {
+                    "messages": [
+                        {"role": "system", "content": "Answer in Korean."},
+                        {"role": "user", "content": "Say hello."},
+                    ],
+                    **LOCAL,
+                },
+            ),
+            "provider": Example(
+                "A provider whose key is stored", {"messages": [{"role": "user", "content": "Say hello."}], **_PROVIDER}
+            ),
+        },
+        _CHAT_ANSWER,
+    ),
+    Described(
+        "/llm/image-completion/",
+        "Ask a model about an image",
+        """PNG, JPEG, GIF or WebP. With `session_id` the file is stored, and later turns of the session send it again.
+`stream` works as in /llm/text-completion/.""",
+        ImageCompletionRequest,
+        TextCompletionResponse,
+        {"provider": Example("A provider whose key is stored", {"provider": "openai", "prompt": "What is this?"})},
+        _ANSWER | {"response_text": "A red square.", "model": "gpt-4o-mini"},
+        file_field=IMAGE_FILE,
+    ),
+    Described(
+        EMBEDDINGS_PATH,
+        "Turn texts into vectors",
+        """The vectors come in the order of the texts; a list that is longer than the provider takes is sent in batches, side by side.
+Providers: openai, google, openai_compatible and local. Anthropic has no embeddings. The limits are in docs/embeddings.md.""",
+        EmbeddingsRequest,
+        EmbeddingsResponse,
+        {
+            "local": Example(
+                "The model in the box, without a key",
+                {
+                    "input": ["The cat sleeps on the sofa.", "고양이가 소파에서 잔다."],
+                    "provider": "local",
+                    "model": "universal-sentence-encoder-multilingual-3",
+                },
+            ),
+            "provider": Example("A provider whose key is stored", {"input": "The cat sleeps on the sofa."}),
+        },
+        {
+            "data": [{"embedding": [0.0123, -0.0456], "index": 0}],
+            "model": "text-embedding-3-large",
+            "usage": {"prompt_tokens": 7, "total_tokens": 7, "estimated": False, "cost_usd": "0.00000091"},
+        },
+        streams=False,
+    ),
+)
+
+
+def add_endpoints(document: dict[str, Any]) -> None:
+    """Add the lean endpoints to an OpenAPI document."""
+    types = [kind for endpoint in ENDPOINTS for kind in (endpoint.asked, endpoint.answered)]
+    references, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
+    schemas = document["components"].setdefault("schemas", {})
+    for name, schema in components.items():
+        if name not in _SAME:
+            schemas[name] = _with_the_same(schema)
+    for number, endpoint in enumerate(ENDPOINTS):
+        asked, answered = references[number * 2 : number * 2 + 2]
+        content_type = "application/json"
+        if endpoint.file_field is not None:
+            content_type = "multipart/form-data"
+            _make_a_form(schemas[endpoint.asked.__name__], endpoint.file_field)
+        answers = {"application/json": {"schema": answered, "examples": {"answer": {"value": endpoint.answer}}}}
+        if endpoint.streams:
+            answers["text/event-stream"] = {
+                "itemSchema": {"oneOf": [_event(name, data) for name, data in (_EVENTS | {"done": answered}).items()]},
+                "examples": {"stream": {"value": _stream_of(endpoint.answer)}},
+            }
+        document["paths"][endpoint.path] = {
+            "post": {
+                "tags": ["llm"],
+                "summary": endpoint.summary,
+                "description": endpoint.description,
+                "operationId": endpoint.path.strip("/").replace("/", "_").replace("-", "_"),
+                "security": [{"HTTPBearer": []}],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        content_type: {
+                            "schema": asked,
+                            "examples": {
+                                name: {"summary": example.summary, "value": example.value}
+                                for name, example in endpoint.examples.items()
+                            },
+                        }
+                    },
+                },
+                "responses": {"200": {"description": "The answer", "content": answers}},
+            }
+        }
+
+
+def _with_the_same(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose references to what FastAPI describes too lead there."""
+    text = msgspec.json.encode(schema).decode()
+    for name, same in _SAME.items():
+        text = text.replace(f'"{REFERENCE.format(name=name)}"', f'"{REFERENCE.format(name=same)}"')
+    return msgspec.json.decode(text)
+
+
+def _make_a_form(schema: dict[str, Any], file_field: str) -> None:
+    """Make an object's schema that of a form: it has a file, nothing is null, and other fields are refused."""
+    properties = schema["properties"]
+    for name, field in properties.items():
+        if "anyOf" in field:
+            (properties[name],) = (each for each in field["anyOf"] if each != {"type": "null"})
+    properties[file_field] = {"type": "string", "format": "binary", "description": "A PNG, JPEG, GIF or WebP."}
+    schema["required"] = [*schema["required"], file_field]
+    schema["additionalProperties"] = False
+
+
+def _object(optional: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    shapes = {name: {"type": shape} if isinstance(shape, str) else shape for name, shape in fields.items()}
+    return {"type": "object", "properties": shapes | (optional or {}), "required": list(fields)}
+
+
+_EVENTS = {
+    "start": _object(
+        {"session_id": {"type": "string"}, "user_message": {"$ref": REFERENCE.format(name="Message")}}, model="string"
+    ),
+    "text": _object(text="string"),
+    "thinking": _object(text="string"),
+    "tool_call": _object(id="string", name="string", arguments="string"),
+    "tool_result": _object(id="string", name="string", result="string", is_error="boolean", ms="integer"),
+    "usage": {"$ref": REFERENCE.format(name="UsageShown")},
+    "error": {"$ref": REFERENCE.format(name="Problem")},
+}
+
+
+def _event(name: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a server-sent event, in the terms of OpenAPI 3.2: its fields are an object's."""
+    written = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return _object(id="string", event={"const": name}, data=written)
+
+
+def _stream_of(answer: dict[str, Any]) -> str:
+    """Return the events of a streamed answer."""
+    events = (
+        ("start", {"model": answer["model"]}),
+        ("text", {"text": answer["response_text"]}),
+        ("usage", answer["usage"]),
+        ("done", answer),
+    )
+    return "".join(
+        f"id: {number}\nevent: {name}\ndata: {msgspec.json.encode(data).decode()}\n\n"
+        for number, (name, data) in enumerate(events, 1)
+    )
