@@ -14,8 +14,8 @@ from rini.sessions import messages, repository
 from rini.turns import journal as journal_module
 from rini.turns.journal import Journal, Open, abandoned
 from rini.turns.recovery import recover
-from rini.usage.ledger import UsageRecord
 from rini.usage.prices import Prices
+from rini.usage.usage_record import UsageRecord
 
 
 def _record(call_id, user_id=1):

@@ -12,8 +12,9 @@ from rini.db.migrate import migrate
 from rini.errors import StorageUnavailableError
 from rini.kit.clock import now
 from rini.usage import ledger as ledger_module
-from rini.usage.ledger import Ledger, UsageRecord
+from rini.usage.ledger import Ledger
 from rini.usage.tables import usage_records
+from rini.usage.usage_record import UsageRecord
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from rini.settings import SettingsError
-from rini.telemetry import traces
+from rini.telemetry import conventions, traces
 from tests.support.collector import Collector
 from tests.support.ledger import wait_for_rows
 from tests.support.server import ROOT, Server, clean_environment
@@ -109,7 +109,7 @@ def test_a_call_is_a_span_below_its_request(server: Server, upstream, collector,
         "server.port": upstream.port,
         "rini.call_id": row["call_id"],
     }
-    assert call.schema == traces.CONVENTIONS
+    assert call.schema == conventions.CONVENTIONS
     assert call.resource["service.name"] == "rini"
     assert call.resource["process.pid"] == server.process.pid
     (line,) = [each for each in logged(server, "request") if each["request_id"] == f"traced-{stream}"]
@@ -302,14 +302,14 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
 
 def names():
     """Return the names of all attributes."""
-    found = {name: value for name, value in vars(traces).items() if name.isupper() and name[0] != "_"}
-    return set(found.values()) - {traces.CONVENTIONS, traces.TYPE_CHECKING}
+    found = {name: value for name, value in vars(conventions).items() if name.isupper() and name[0] != "_"}
+    return set(found.values()) - {conventions.CONVENTIONS}
 
 
 def test_the_page_has_every_attribute():
     page = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
     assert names() == set(re.findall(r"^\| `([a-z_.]+)` \|", page, re.MULTILINE))
-    assert traces.CONVENTIONS.rpartition("/")[2] in page
+    assert conventions.CONVENTIONS.rpartition("/")[2] in page
 
 
 def test_the_names_are_those_of_the_conventions():

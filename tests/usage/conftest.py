@@ -11,8 +11,8 @@ from rini.accounts import users
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.usage import ledger
-from rini.usage.ledger import UsageRecord
 from rini.usage.tables import usage_days, usage_session_days
+from rini.usage.usage_record import UsageRecord
 from tests.conftest import DATABASES
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)

@@ -12,8 +12,8 @@ from rini.accounts import users
 from rini.db import Database
 from rini.db.migrate import MIGRATIONS, alone, migrate
 from rini.usage import ledger
-from rini.usage.ledger import UsageRecord
 from rini.usage.tables import usage_days, usage_records, usage_session_days
+from rini.usage.usage_record import UsageRecord
 from tests.conftest import DATABASES
 from tests.usage.conftest import database_url, stored_session_sums, stored_sums
 

@@ -24,7 +24,7 @@ from rini.errors import EmbeddingInputError, InvalidRequestError, ShuttingDownEr
 from rini.inference.embed import MOST_DIMENSIONS, MOST_INPUTS, Embedded, EmbeddingAsk, Embeddings
 from rini.kit.draining import process as draining
 from rini.kit.text import storable
-from rini.usage.ledger import UsageRecord
+from rini.usage.usage_record import UsageRecord
 from rini.wire.vectors import gathered, vector_as_json
 
 PATH = "/llm/embeddings/"

@@ -9,7 +9,7 @@ from rini.db import AnyRow
 from rini.sessions.shown import shown, tool_uses
 from rini.turns.settle import total
 from rini.turns.values import Answer
-from rini.usage.ledger import UsageRecord
+from rini.usage.usage_record import UsageRecord
 
 _MESSAGE_FIELDS = MessageShown.__struct_fields__
 

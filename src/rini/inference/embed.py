@@ -30,8 +30,9 @@ from rini.providers.local import (
     LocalEmbedder,
     LocalModelUnavailableError,
 )
-from rini.usage.ledger import Ledger, Outcome, UsageRecord
+from rini.usage.ledger import Ledger
 from rini.usage.prices import Prices
+from rini.usage.usage_record import Outcome, UsageRecord
 
 MOST_INPUTS = 8192
 """The most texts of one request."""

@@ -11,9 +11,9 @@ from rini.inference.estimate import conversation_tokens, reply_tokens
 from rini.inference.target import Target
 from rini.kit.clock import monotonic, now
 from rini.kit.ids import new_call_id
-from rini.telemetry import metrics, slow_calls, traces
-from rini.usage.ledger import Outcome, UsageRecord
+from rini.telemetry import conventions, metrics, slow_calls, traces
 from rini.usage.prices import Prices
+from rini.usage.usage_record import Outcome, UsageRecord
 
 MOST_TOKENS = 1_000_000_000
 MOST_USD = Decimal(1_000_000)
@@ -110,17 +110,17 @@ class Meter:
         reasons = [choice.finish_reason for choice in reply.choices if choice.finish_reason is not None]
         span.end(
             {
-                traces.RESPONSE_MODEL: reply.model,
-                traces.RESPONSE_ID: reply.id,
-                traces.FINISH_REASONS: reasons or None,
-                traces.FIRST_CHUNK_SECONDS: first_token_seconds,
-                traces.INPUT_TOKENS: record.input_tokens,
-                traces.OUTPUT_TOKENS: record.output_tokens,
-                traces.CACHE_READ_TOKENS: record.cache_read_tokens,
-                traces.CACHE_WRITE_TOKENS: record.cache_write_tokens,
-                traces.REASONING_TOKENS: record.reasoning_tokens,
-                traces.CONVERSATION: record.session_id,
-                traces.CALL_ID: record.call_id,
+                conventions.RESPONSE_MODEL: reply.model,
+                conventions.RESPONSE_ID: reply.id,
+                conventions.FINISH_REASONS: reasons or None,
+                conventions.FIRST_CHUNK_SECONDS: first_token_seconds,
+                conventions.INPUT_TOKENS: record.input_tokens,
+                conventions.OUTPUT_TOKENS: record.output_tokens,
+                conventions.CACHE_READ_TOKENS: record.cache_read_tokens,
+                conventions.CACHE_WRITE_TOKENS: record.cache_write_tokens,
+                conventions.REASONING_TOKENS: record.reasoning_tokens,
+                conventions.CONVERSATION: record.session_id,
+                conventions.CALL_ID: record.call_id,
             },
             error=None if record.outcome == "complete" else record.error_code or record.outcome,
         )

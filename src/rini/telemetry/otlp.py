@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from rini import __version__
 from rini.telemetry import logs
-from rini.telemetry.traces import CONVENTIONS, ERROR_TYPE, METHOD, REQUEST_ID, ROUTE, SCHEME, STATUS, USER
+from rini.telemetry.conventions import CONVENTIONS, ERROR_TYPE, METHOD, REQUEST_ID, ROUTE, SCHEME, STATUS, USER
 
 LAST_SECONDS = 3.0
 """How long a process that ends waits for its last spans to be sent."""

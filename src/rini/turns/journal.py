@@ -18,7 +18,7 @@ import msgspec
 
 from rini.canon import Event, Part, ReplyBuilder
 from rini.telemetry import logs
-from rini.usage.ledger import UsageRecord
+from rini.usage.usage_record import UsageRecord
 
 SUFFIX = ".journal"
 EMPTIED_ABOVE_BYTES = 4 * 1024 * 1024

@@ -11,7 +11,7 @@ from rini.telemetry import metrics
 from rini.turns.journal import Journal, Open
 from rini.turns.tool_use import with_ids
 from rini.turns.values import Listener, Loaded
-from rini.usage.ledger import Outcome, UsageRecord
+from rini.usage.usage_record import Outcome, UsageRecord
 
 
 class RunningCall:

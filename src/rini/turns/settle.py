@@ -7,7 +7,7 @@ from rini.canon import FinishReason, Part, ToolResult, plain_text
 from rini.db import AnyRow
 from rini.sessions import messages, repository
 from rini.usage import ledger
-from rini.usage.ledger import UsageRecord
+from rini.usage.usage_record import UsageRecord
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):

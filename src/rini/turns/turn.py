@@ -27,8 +27,9 @@ from rini.turns.running import RunningCall
 from rini.turns.settle import Settlement, settle
 from rini.turns.tool_use import calls_of, continued, offering, use
 from rini.turns.values import Answer, Ask, Listener, Loaded
-from rini.usage.ledger import Ledger, Outcome
+from rini.usage.ledger import Ledger
 from rini.usage.prices import Prices
+from rini.usage.usage_record import Outcome
 
 _log = logs.get_logger(__name__)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from rini.canon import Event, Message, Part, Reply, ToolCall, ToolResult
 from rini.db import AnyRow
-from rini.usage.ledger import UsageRecord
+from rini.usage.usage_record import UsageRecord
 
 
 class Upload(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,9 +10,7 @@ from sqlalchemy.engine import Connection
 
 from rini.db import PicoUsd
 from rini.usage.tables import usage_days, usage_session_days
-
-if TYPE_CHECKING:
-    from rini.usage.ledger import UsageRecord
+from rini.usage.usage_record import UsageRecord
 
 SHARDS = 64
 """How many connections to Postgres, of all processes, add to rows of their own. More of them share, and wait for each other's commits."""
@@ -69,7 +67,7 @@ _free_shard = sa.text(
 ).bindparams(last=SHARDS - 1)
 
 
-def add(connection: Connection, records: "Sequence[UsageRecord]") -> None:
+def add(connection: Connection, records: Sequence[UsageRecord]) -> None:
     """Add rows to the sums of their days, and those of calls in a session to the session's sums too."""
     dialect = connection.dialect
     days: _Sums = {}
@@ -97,7 +95,7 @@ def add(connection: Connection, records: "Sequence[UsageRecord]") -> None:
         _write(connection, _add_to_session_days[dialect.name], sessions, shard)
 
 
-def _is_unpriced(record: "UsageRecord") -> bool:
+def _is_unpriced(record: UsageRecord) -> bool:
     """Tell whether nobody knows what the call cost. A call that was refused before any token cost nothing."""
     return record.cost_usd is None and (
         record.outcome != "refused" or bool(record.input_tokens or record.output_tokens)

@@ -4,9 +4,6 @@ Rows are committed in groups, many requests to a transaction, and before the las
 """
 
 import asyncio
-from datetime import datetime
-from decimal import Decimal
-from typing import Literal
 
 import msgspec
 from sqlalchemy import exc
@@ -17,6 +14,7 @@ from rini.errors import StorageUnavailableError
 from rini.telemetry import logs, metrics
 from rini.usage import days
 from rini.usage.tables import usage_records
+from rini.usage.usage_record import UsageRecord
 
 GATHER_SECONDS = 0.003
 MOST_KEPT_ROWS = 100_000
@@ -24,44 +22,8 @@ RETRY_SECONDS = 1.0
 UNWRITABLE = (exc.StatementError, ArithmeticError, ValueError)
 """What a row raises that no later try will write."""
 
-Outcome = Literal["complete", "client_left", "provider_failed", "refused", "interrupted"]
-
 _insert = usage_records.insert()
 _log = logs.get_logger(__name__)
-
-
-class UsageRecord(msgspec.Struct, kw_only=True, dict=False):
-    """One call. Tokens are None where nobody counted them; ``cost_usd`` is Decimal dollars, None when unpriced.
-
-    ``outcome``: ``complete``; ``client_left`` and ``provider_failed`` broke off in the middle; ``refused`` got an error instead
-    of an answer; ``interrupted`` is a call that this server broke off, or that a dead process left behind.
-    """
-
-    call_id: str
-    user_id: int
-    endpoint: str
-    provider: str
-    model: str
-    created_at: datetime
-    request_id: str | None = None
-    session_id: str | None = None
-    message_id: int | None = None
-    key_id: int | None = None
-    stream: bool = False
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    cache_write_1h_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    input_audio_tokens: int | None = None
-    output_audio_tokens: int | None = None
-    usage_estimated: bool = False
-    cost_usd: Decimal | None = None
-    outcome: Outcome = "complete"
-    error_code: str | None = None
-    latency_ms: int | None = None
-    first_token_ms: int | None = None
 
 
 def insert(connection: Connection, records: list[UsageRecord]) -> None:
