@@ -62,6 +62,8 @@ def _answer(request: Request) -> Reply:
 
 
 def _vectors(path: str, body: Any) -> Any:
+    if path.endswith(":embedContent"):
+        return {"embedding": {"values": [0.5, 0.25]}}
     if "/models/" in path:
         return {"embeddings": [{"values": [0.5, 0.25]} for _ in body["requests"]]}
     return {

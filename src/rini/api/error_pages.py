@@ -103,7 +103,8 @@ def _raised(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[ty
         yield errors.NotAuthenticatedError
     if "{" in path:
         yield errors.NotFoundError
-    if operation.get("parameters") or "requestBody" in operation:
+    # Any text may be a session's id: what is none does not exist.
+    if "requestBody" in operation or any(each["name"] != "session_id" for each in operation.get("parameters", ())):
         yield errors.InvalidRequestError
     if "requestBody" in operation:
         yield errors.BodyTooLargeError

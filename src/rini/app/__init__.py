@@ -1,0 +1,115 @@
+"""The one place that wires the parts together.
+
+``uvicorn rini.app:app`` and ``rini serve`` both come here. Nothing below knows of anything above it, so everything that is shared is made
+here (``parts``) and handed down.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from rini import __version__
+from rini.accounts import endpoints as account_endpoints
+from rini.api import embeddings, native_asks, native_shown, problems, service
+from rini.api.gate import Gate
+from rini.api.lean import LeanRoutes
+from rini.api.native import NativeEndpoint
+from rini.api.openapi import describe, operation_id
+from rini.api.slashes import OtherSlash
+from rini.app.parts import Parts
+from rini.errors import RiniError
+from rini.kit.draining import process
+from rini.memory import endpoints as memory_endpoints
+from rini.sessions import endpoints as session_endpoints
+from rini.settings import Settings, load_settings
+from rini.telemetry.middleware import RequestContext
+from rini.tools import endpoints as tool_endpoints
+from rini.usage import endpoints as usage_endpoints
+
+DESCRIPTION = "One server in front of every LLM that keeps the conversation."
+
+
+def create_app(settings: Settings) -> RequestContext:
+    """Return the application.
+
+    Raises SettingsError for missing or malformed secrets. Starting it (its lifespan) migrates the database and raises
+    MigrationError where that is not possible, so that the server does not start.
+    """
+    parts = Parts(settings)
+    lean = LeanRoutes(_models(parts), _api(parts))
+    return RequestContext(Gate(lean, settings.max_body_bytes, process, parts.access))
+
+
+def _models(parts: Parts) -> dict[str, ASGIApp]:
+    """Return the endpoints that call models, by their paths."""
+    turns, access = parts.turns, parts.access
+    return {
+        "/llm/text-completion/": NativeEndpoint(
+            turns, access, native_asks.text_completion, native_shown.text_completion
+        ),
+        "/llm/chat-completions/": NativeEndpoint(
+            turns, access, native_asks.chat_completion, native_shown.chat_completion
+        ),
+        "/llm/image-completion/": NativeEndpoint(
+            turns, access, native_asks.image_completion, native_shown.text_completion
+        ),
+        embeddings.PATH: embeddings.EmbeddingsEndpoint(parts.embeddings, access),
+    }
+
+
+def _api(parts: Parts) -> FastAPI:
+    """Return all other endpoints, and the pages of all of them."""
+
+    def lifespan(_app: FastAPI) -> AbstractAsyncContextManager[None]:
+        return parts.running()
+
+    # FastAPI itself, with the pages' scripts from this server: /docs works without a network.
+    api = FastAPIOffline(
+        title="Rini",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry={"tracing": False},
+        generate_unique_id_function=operation_id,
+        exception_handlers={
+            RiniError: problems.on_rini_error,
+            RequestValidationError: problems.on_validation_error,
+            HTTPException: problems.on_http_error,
+            Exception: problems.on_unexpected_error,
+        },
+    )
+    api.state.settings = parts.settings
+    api.state.database = parts.database
+    api.state.issuer = parts.issuer
+    api.state.access = parts.access
+    api.state.key_cache = parts.key_cache
+    api.state.ledger = parts.ledger
+    api.state.toolbox = parts.toolbox
+    api.state.files = parts.files
+    # Accounts stand below files, and know nothing of them.
+    api.state.on_user_deleted = parts.files.delete_user_sync
+    for endpoints in (
+        account_endpoints,
+        session_endpoints,
+        memory_endpoints,
+        tool_endpoints,
+        usage_endpoints,
+        service,
+    ):
+        api.include_router(endpoints.router)
+    api.router.default = OtherSlash(api.router, api.router.default)
+    describe(api)
+    return api
+
+
+def __getattr__(name: str) -> Any:
+    # `uvicorn rini.app:app` asks for it; importing this module for create_app must not read settings or open files.
+    if name == "app":
+        return create_app(load_settings())
+    raise AttributeError(name)
