@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint bench docs lock clean
+.PHONY: help run test fuzz lint bench docs lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ run: $(VENV)/.run  ## install what is needed, migrate, serve on 127.0.0.1:8000 w
 
 test: $(VENV)/.dev  ## all tests (some skip without ../shared)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(VENV)/.dev  ## schemathesis over every endpoint, for ten minutes
+	$(BIN)/python -m tests.fuzz.run
 
 lint: $(VENV)/.dev  ## ruff, pyright (strict on src), import-linter
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from mcp.server import MCPServer
 
 from tests.support.server import ROOT, clean_environment
 
-server = MCPServer("calculator")
+server = MCPServer("calculator", log_level="WARNING")
 
 
 @server.tool()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import time
@@ -9,11 +10,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from rini.tools import answer_size, child, resident
 from rini.tools.client import ToolClient
+from rini.tools.guarded_http import GuardedHttp
 from rini.tools.server import NoAnswerError, ToolServer
 from tests.support.upstream import Conversation, Script, Upstream
 from tests.tools.conftest import SMALL, asking, is_alive, server, until
@@ -151,9 +155,13 @@ def test_a_child_lives_on_and_is_gone_at_the_end():
         await until(lambda: not is_alive(first))
         return first, again, int((await told_environment(client))["pid"])
 
-    first, again, other = asking(work)
+    with capture_logs() as events:
+        first, again, other = asking(work)
     assert first == again != other
     assert not is_alive(other)
+    assert [(event["event"], event["server"], event["status"]) for event in events] == [
+        ("tool_server_ended", "test", 3)
+    ]
 
 
 def test_a_child_that_idles_is_ended(monkeypatch: pytest.MonkeyPatch):
@@ -192,6 +200,26 @@ def test_a_child_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch):
 def test_a_command_that_is_no_server_is_told(command: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(child, "_LEAVE_SECONDS", 0.2)
     assert str(refusal(server("", command=command))) == sentence
+
+
+def test_what_a_child_left_behind_does_not_hold_up_its_end(tmp_path: Path):
+    """A descendant in a session of its own keeps the pipes open."""
+    file = tmp_path / "pid"
+    small = " ".join(SMALL)
+    command = ("sh", "-c", f"setsid sh -c 'echo $$ > {file}; exec sleep 60' & exec {small}")
+
+    async def work(client: ToolClient) -> int:
+        pid = int((await told_environment(client, command=command))["pid"])
+        await until(lambda: file.exists() and file.read_text())
+        return pid
+
+    began = time.monotonic()
+    try:
+        pid = asking(work)
+    finally:
+        os.kill(int(file.read_text()), signal.SIGKILL)
+    assert not is_alive(pid)
+    assert time.monotonic() - began < 6
 
 
 # Dead, slow, lying and huge ones.
@@ -313,8 +341,10 @@ async def is_no_http(conversation: Conversation) -> None:
         (speaking(extra={"tools/list": ValueError("not today\n\nreally")}), "The server refused: not today really"),
     ],
 )
-def test_a_lie_is_told_in_one_sentence(lies: Lies, script: Script, words: str):
+def test_a_lie_is_told_in_one_sentence(lies: Lies, script: Script, words: str, caplog: pytest.LogCaptureFixture):
     told = str(refusal(lies(script)))
+    # Nor does the library log what the server said.
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert words in told
     assert "\n" not in told
 
@@ -522,3 +552,17 @@ def test_a_connections_own_user_agent_is_sent(lies: Lies):
     asking(work)
     assert {each.headers["user-agent"] for each in lies.seen} == {"rini", "mine"}
     assert {each.headers["accept-encoding"] for each in lies.seen} == {"identity"}
+
+
+@pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/mcp", "https://127.0.0.1/mcp", "http://other.example/mcp"])
+def test_nothing_is_sent_elsewhere_whatever_the_library_wants(lies: Lies, elsewhere: str):
+    told: list[str] = []
+
+    async def work(client: ToolClient) -> None:
+        guarded = GuardedHttp(client._transport, lies(speaking()), told.append)
+        async with httpx2.AsyncClient(transport=guarded, trust_env=False) as http:
+            with pytest.raises(httpx2.TransportError):
+                await http.post(elsewhere, json={}, headers=lies(speaking()).headers)
+
+    asking(work)
+    assert told == ["The server names an address on another host, which is not followed."]

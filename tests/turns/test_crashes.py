@@ -1,15 +1,22 @@
 """kill -9 at the worst moments, and a full disk: nothing that a client saw is missing afterwards."""
 
+import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from rini.canon import PartDelta, Text, ToolCall, Usage
+from rini.providers.catalog import PROVIDERS
 from tests.support.ledger import rows, wait_for_rows
+from tests.support.mcp import running_tools
+from tests.support.model import events_of, reply, until
 from tests.support.server import Client, Server
 from tests.support.upstream import Conversation, openai_chunks
 
@@ -38,9 +45,6 @@ def test_killed_between_question_and_answer(new_server, upstream):
     user = server.user()
     session = user.session()
     upstream.scripts[user.provider_key] = _never
-    reader = None
-    import threading
-
     threading.Thread(target=lambda: _swallow(user, session), daemon=True).start()
     until = time.monotonic() + 5
     while not upstream.calls(user.provider_key) and time.monotonic() < until:
@@ -52,7 +56,6 @@ def test_killed_between_question_and_answer(new_server, upstream):
     assert (row["outcome"], row["session_id"], row["message_id"]) == ("interrupted", session, kept[0]["id"])
     upstream.scripts.pop(user.provider_key)
     assert user.ask("again", session_id=session).json["response_text"] == "echo: again"
-    assert reader is None
 
 
 def _swallow(user: Client, session: str) -> None:
@@ -180,3 +183,149 @@ def test_a_full_disk(new_server, upstream, small_disk: Path):
     user.url = server.url
     contents = [each["content"] for each in user.get(f"/sessions/{session}/messages/").json]
     assert contents == ["before", "echo: before", "after", "echo: after"]
+
+
+class _Staged:
+    """A turn with a tool of one user, run until it is at its moment. ``events`` is what the client saw."""
+
+    def __init__(self, server: Server, upstream, tools, moment: str, *, stream: bool, stored: bool) -> None:
+        self.moment, self.stream, self.stored = moment, stream, stored
+        self.user = server.user()
+        self.user_id = self.user.get("/users/me").json["id"]
+        connection = {"name": "calculator", "url": tools.url, "timeout_seconds": 30}
+        assert self.user.post("/mcp-connections/", connection).status == 201
+        self.session = self.user.session() if stored else None
+        if self.session:
+            body = {"memory_type": "Fact", "content": "It is late."}
+            assert self.user.post(f"/sessions/{self.session}/memory", body).status == 201
+        self.events = []
+        self.go_on = asyncio.Event()
+        self.waits = 0
+        self.upstream = upstream
+        upstream.scripts[self.user.provider_key] = self._script
+        self.thread = threading.Thread(target=self._ask, daemon=True)
+        self.thread.start()
+
+    def is_there(self) -> bool:
+        if self.moment == "tool":
+            return not self.stream or any(event.event == "tool_call" for event in self.events)
+        seen = "".join(event.data["text"] for event in self.events if event.event == "text")
+        return self.waits > 0 and (
+            not self.stream or seen == {"first": "Let me see. "}.get(self.moment, "Let me see. It ")
+        )
+
+    def _ask(self) -> None:
+        body = {"llm_params": {"tool_choice": "auto"}} | ({"session_id": self.session} if self.session else {})
+        with contextlib.suppress(OSError, ValueError, KeyError, AssertionError):
+            if self.stream:
+                with self.user.open_stream("question", **body) as reader:
+                    self.events.extend(reader)
+            else:
+                self.user.ask("question", **body)
+
+    async def _script(self, conversation: Conversation) -> None:
+        second = "tool" in [message["role"] for message in conversation.seen.json["messages"]]
+        if second:
+            parts = (Text("It says: 5"),)
+            answered = reply(*parts, usage=Usage(input_tokens=20, output_tokens=70, cache_read_tokens=10))
+        else:
+            name, arguments = ("slow", '{"seconds": 20}') if self.moment == "tool" else ("add", '{"a": 2, "b": 3}')
+            call = ToolCall("call_1", name, arguments)
+            answered = reply(Text("Let me see. "), call, usage=Usage(input_tokens=10, output_tokens=50))
+        waits = self.moment == "first" or (second and self.moment in ("second", "settling"))
+        if not self.stream:
+            await self._wait(conversation, waits)
+            await conversation.whole(PROVIDERS["openai"].codec.encode_reply(answered))
+            return
+        encoder = PROVIDERS["openai"].codec.stream_encoder()
+        await conversation.head()
+        for event in events_of(answered):
+            if isinstance(event, PartDelta):
+                half = event.text if event.text.startswith("Let") else event.text[:3]
+                await conversation.chunk(encoder.feed(PartDelta(event.index, half)))
+                await self._wait(conversation, waits and event.text != half)
+                await conversation.chunk(encoder.feed(PartDelta(event.index, event.text[len(half) :])))
+            elif data := encoder.feed(event):
+                await conversation.chunk(data)
+        await conversation.chunk(encoder.close())
+        await conversation.end()
+
+    async def _wait(self, conversation: Conversation, waits: bool) -> None:
+        if waits:
+            self.waits += 1
+            if self.moment != "settling":
+                await conversation.until_left(60)
+            await asyncio.wait_for(self.go_on.wait(), 60)
+
+
+def test_killed_at_each_moment_of_a_turn_with_a_tool(new_server, upstream):
+    with running_tools() as tools:
+        server = new_server(RINI_ALLOWED_PRIVATE_HOSTS=f"127.0.0.1:{tools.port}")
+        moments = ("first", "tool", "second", "settling")
+        turns = [
+            _Staged(server, upstream, tools, moment, stream=stream, stored=stored)
+            for moment in moments
+            for stream, stored in ((True, True), (False, True), (True, False))
+        ]
+        assert until(lambda: all(turn.is_there() for turn in turns), 20), [
+            (turn.moment, turn.stream, turn.events) for turn in turns if not turn.is_there()
+        ]
+        time.sleep(0.3)  # the whole answers' tools are called by now
+        with sqlite3.connect(server.data_dir / "rini.db", isolation_level=None) as held:
+            held.execute("BEGIN IMMEDIATE")
+            for turn in turns:
+                upstream._loop.call_soon_threadsafe(turn.go_on.set)
+            streamed = [turn for turn in turns if turn.moment == "settling" and turn.stream]
+            assert until(lambda: all("says" in str(turn.events[-1].data) for turn in streamed))
+            time.sleep(0.3)
+            server.kill()
+            held.execute("ROLLBACK")
+        for turn in turns:
+            turn.thread.join(10)
+        for start in range(2):
+            if start:
+                server.kill()
+            server.start()
+            for turn in turns:
+                turn.user.url = server.url
+                _recovered(server, turn)
+            journals = list((server.data_dir / "run").glob("*.journal"))
+            assert len(journals) == 1
+            assert journals[0].stat().st_size < 1000
+        for turn in turns:
+            if turn.stored:
+                upstream.scripts.pop(turn.user.provider_key)
+                assert turn.user.ask("again", session_id=turn.session).json["response_text"] == "echo: again"
+
+
+def _recovered(server: Server, turn: _Staged) -> None:
+    what = (turn.moment, turn.stream, turn.stored)
+    first, *others = rows(server, user_id=turn.user_id)
+    booked = (first["outcome"], first["usage_estimated"], first["input_tokens"], first["output_tokens"])
+    assert len(others) == (turn.moment in ("second", "settling")), what
+    if turn.moment == "first":
+        assert booked[:2] == ("interrupted", 1), what
+    else:
+        assert booked == ("complete", 0, 10, 50), what
+    for second in others:
+        assert second["outcome"] == "interrupted"
+        if turn.moment == "settling" and turn.stream and turn.stored:
+            counted = (second["usage_estimated"], second["input_tokens"], second["output_tokens"])
+            assert (*counted, second["cache_read_tokens"]) == (0, 20, 70, 10), what
+        else:
+            assert second["usage_estimated"] == 1
+    if not turn.stored:
+        return
+    question, *answers = turn.user.get(f"/sessions/{turn.session}/messages/").json
+    assert question["content"] == "question"
+    assert len(answers) == (turn.moment != "first" or turn.stream), what
+    seen = {event.event: event.data for event in turn.events if event.event.startswith("tool")}
+    for answer in answers:
+        assert (answer["status"], answer["status_reason"]) == ("partial", "interrupted")
+        assert len(answer["memory_ids"]) == 1
+        (use,) = answer["tool_calls"]
+        assert use["result"] == {"first": None, "tool": None}.get(turn.moment, "5"), what
+        assert "tool_call" not in seen or seen["tool_call"]["id"] == use["id"]
+        text = {"first": "Let me see. ", "tool": "Let me see. ", "settling": "It says: 5"}.get(turn.moment, "It ")
+        assert answer["content"] == (text if turn.stream or turn.moment == "tool" else ""), what
+        assert {row["message_id"] for row in (first, *others)} == {answer["id"]}

@@ -105,7 +105,9 @@ def read_key(key_id: RowId, user_id: CurrentUser, database: DatabaseDependency) 
 def update_key(
     key_id: RowId, body: ProviderKeyUpdate, user_id: CurrentUser, database: DatabaseDependency
 ) -> ProviderKey:
-    """Change the description. A key's value is replaced by storing a new key."""
+    """Change the description; left out it stays. A key's value is replaced by storing a new key."""
+    if "description" not in body.model_fields_set:
+        return _shown(database.read_sync(provider_keys.get, user_id, key_id))
     return _shown(database.write_sync(provider_keys.describe, user_id, key_id, body.description))
 
 

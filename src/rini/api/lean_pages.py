@@ -17,7 +17,7 @@ from rini.api.native_schemas import (
 
 REFERENCE = "#/components/schemas/{name}"
 
-LOCAL = {"provider": "local", "model": "smollm2-135m-instruct"}
+_LOCAL = {"provider": "local", "model": "smollm2-135m-instruct", "llm_params": {"max_tokens": 40}}
 _PROVIDER = {"provider": "openai", "model": "gpt-4o-mini"}
 
 # The schemas of FastAPI's endpoints that say the same as those of msgspec.
@@ -55,19 +55,19 @@ _USAGE = {
     "cost_usd": "0",
 }
 _TEXT = "안녕하세요!"
-_ANSWER = {"response_text": _TEXT, "model": LOCAL["model"], "finish_reason": "stop", "usage": _USAGE}
+_ANSWER = {"response_text": _TEXT, "model": _LOCAL["model"], "finish_reason": "stop", "usage": _USAGE}
 _CHAT_ANSWER = {
     "response_text": _TEXT,
     "prompt_tokens": 31,
     "completion_tokens": 4,
     "thinking": None,
-    "model": LOCAL["model"],
+    "model": _LOCAL["model"],
     "finish_reason": "stop",
     "tool_calls": None,
     "usage": _USAGE,
 }
 
-_STREAMED = Example("Streamed", {"text": "Say hello in Korean.", "stream": True, **LOCAL})
+_STREAMED = Example("Streamed", {"text": "Say hello in Korean.", "stream": True, **_LOCAL})
 
 ENDPOINTS = (
     Described(
@@ -79,7 +79,7 @@ offers your MCP tools. With `stream` the answer is server-sent events: start, te
         TextCompletionRequest,
         TextCompletionResponse,
         {
-            "local": Example("The model in the box, without a key", {"text": "Say hello in Korean.", **LOCAL}),
+            "local": Example("The model in the box, without a key", {"text": "Say hello in Korean.", **_LOCAL}),
             "streamed": _STREAMED,
             "provider": Example(
                 "A provider whose key is stored",
@@ -102,7 +102,7 @@ offers your MCP tools. With `stream` the answer is server-sent events: start, te
                         {"role": "system", "content": "Answer in Korean."},
                         {"role": "user", "content": "Say hello."},
                     ],
-                    **LOCAL,
+                    **_LOCAL,
                 },
             ),
             "provider": Example(
@@ -115,7 +115,7 @@ offers your MCP tools. With `stream` the answer is server-sent events: start, te
         "/llm/image-completion/",
         "Ask a model about an image",
         """PNG, JPEG, GIF or WebP. With `session_id` the file is stored, and later turns of the session send it again.
-`stream` works as in /llm/text-completion/.""",
+`stream` works as in /llm/text-completion/. A field that is left empty counts as left out.""",
         ImageCompletionRequest,
         TextCompletionResponse,
         {"provider": Example("A provider whose key is stored", {"provider": "openai", "prompt": "What is this?"})},
@@ -203,11 +203,12 @@ def _with_the_same(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _make_a_form(schema: dict[str, Any], file_field: str) -> None:
-    """Make an object's schema that of a form: it has a file, nothing is null, and other fields are refused."""
+    """Make an object's schema that of a form: it has a file, nothing is null or too short, and other fields are refused."""
     properties = schema["properties"]
     for name, field in properties.items():
         if "anyOf" in field:
             (properties[name],) = (each for each in field["anyOf"] if each != {"type": "null"})
+        properties[name].pop("minLength", None)  # left empty it counts as left out
     properties[file_field] = {"type": "string", "format": "binary", "description": "A PNG, JPEG, GIF or WebP."}
     schema["required"] = [*schema["required"], file_field]
     schema["additionalProperties"] = False

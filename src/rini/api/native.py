@@ -39,8 +39,10 @@ class NativeEndpoint:
         user_id = await current_user(scope, self._access)
         request_id: str | None = scope.get("rini.request_id")
         try:
-            body = await read_body(receive)
-            ask, streamed = self._ask(Posted(user_id, request_id, header(scope, b"content-type") or "", body))
+            # The body has no name here: it may be an image's, and would be held as long as the turn takes.
+            ask, streamed = self._ask(
+                Posted(user_id, request_id, header(scope, b"content-type") or "", await read_body(receive))
+            )
             if streamed:
                 await while_connected(receive, lambda: self._stream(ask, send, request_id))
             else:

@@ -9,6 +9,7 @@ from rini.api.lean import decode_body
 from rini.api.native_schemas import ChatCompletionRequest, ImageCompletionRequest, TextCompletionRequest
 from rini.canon import Message, Text
 from rini.errors import InvalidRequestError
+from rini.kit.depth import is_deeper
 from rini.kit.text import storable
 from rini.providers.catalog import PROVIDERS
 from rini.providers.vision import default_vision_model
@@ -157,7 +158,7 @@ def _params(raw: msgspec.Raw) -> tuple[dict[str, Any], str | None]:
         params = _params_object.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise InvalidRequestError("llm_params: must be a JSON object.") from None
-    if _is_deeper(params, DEEPEST_PARAMS):
+    if is_deeper(params, DEEPEST_PARAMS):
         raise InvalidRequestError(f"llm_params: must not be nested more than {DEEPEST_PARAMS} levels deep.")
     return params, _tool_choice(params.pop("tool_choice", None))
 
@@ -169,16 +170,3 @@ def _tool_choice(value: object) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= 512:
         raise InvalidRequestError("llm_params.tool_choice: must be auto, required, none or a tool's name.")
     return value
-
-
-def _is_deeper(value: dict[str, Any], most: int) -> bool:
-    """Tell whether ``value`` has more than ``most`` levels, without descending into them by recursion."""
-    level: list[Any] = [value]
-    for _ in range(most + 1):
-        children: list[Any] = []
-        for each in level:
-            children += each.values() if isinstance(each, dict) else each
-        level = [child for child in children if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True

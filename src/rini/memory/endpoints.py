@@ -15,6 +15,8 @@ router = APIRouter(tags=["memory"])
 SessionFilter = Annotated[
     str | None, Query(description="This session's own entries and the shared ones.", examples=[A_SESSION])
 ]
+ScopeFilter = Annotated[ScopeField | None, Query(description="Only entries of this scope.", examples=["Session"])]
+TypeFilter = Annotated[MemoryTypeField | None, Query(description="Only entries of this type.", examples=["Fact"])]
 
 
 @router.post("/sessions/{session_id}/memory", status_code=201, summary="Remember something")
@@ -31,8 +33,8 @@ def list_entries(
     database: DatabaseDependency,
     response: Response,
     session_id: SessionFilter = None,
-    scope: ScopeField | None = None,
-    memory_type: MemoryTypeField | None = None,
+    scope: ScopeFilter = None,
+    memory_type: TypeFilter = None,
     skip: Skip = 0,
     limit: Limit = 100,
 ) -> list[MemoryEntry]:

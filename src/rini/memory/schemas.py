@@ -43,12 +43,8 @@ def _each_once(ids: list[int]) -> list[int]:
 
 
 _Storable = AfterValidator(storable)
-MemoryTypeField = Annotated[
-    MemoryType, _in_any_case(MemoryType), Field(description="What kind of thing it is.", examples=["Fact"])
-]
-ScopeField = Annotated[
-    Scope, _in_any_case(Scope), Field(description="Shared: of all my sessions; it outlives them.", examples=["Session"])
-]
+MemoryTypeField = Annotated[MemoryType, _in_any_case(MemoryType)]
+ScopeField = Annotated[Scope, _in_any_case(Scope), Field(description="Shared: of all my sessions; it outlives them.")]
 Content = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS), _Storable]
 SourceIds = Annotated[
     list[Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID)]],

@@ -22,6 +22,7 @@ from rini.tools.server import NoAnswerError, ToolServer
 
 _INHERITED = ("PATH", "HOME", "LANG")
 _LEAVE_SECONDS = 2.0
+_LOOK_SECONDS = 0.02
 _TAIL_BYTES = 2000
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
@@ -30,8 +31,9 @@ Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObj
 class Child:
     """The process, and what is known of it. ``ended`` is set once it says nothing more; ``heard_at`` is the loop's time."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.SubprocessTransport) -> None:
         self.process = process
+        self._transport = transport
         self.ended = asyncio.Event()
         self.heard_at = 0.0
         self.fault: str | None = None
@@ -81,12 +83,14 @@ class Child:
         """End it and what it started: it gets two seconds to go by itself, and two more after SIGTERM."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if await self._gone():
+        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
+            gone = await self._gone()
+            self._signal(signal.SIGKILL if gone else number)
+            if gone:
                 break
-            self._signal(number)
-        await self.process.wait()
-        self._signal(signal.SIGKILL)
+        # A descendant that left the group may hold the other ends of the pipes for as long as it likes.
+        self._transport.close()
+        await asyncio.sleep(0)
 
     async def _line(self) -> bytes | None:
         assert self.process.stdout is not None
@@ -101,11 +105,12 @@ class Child:
         return line if self.fault is None else None
 
     async def _gone(self) -> bool:
-        try:
-            async with asyncio.timeout(_LEAVE_SECONDS):
-                await self.process.wait()
-        except TimeoutError:
-            return False
+        # Not process.wait(): that waits for the ends of the pipes too.
+        until = asyncio.get_running_loop().time() + _LEAVE_SECONDS
+        while self.process.returncode is None:
+            if asyncio.get_running_loop().time() >= until:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
         return True
 
     def _signal(self, number: signal.Signals) -> None:
@@ -121,21 +126,23 @@ async def running(server: ToolServer) -> AsyncGenerator[tuple[Child, Streams]]:
     """
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     pipe = asyncio.subprocess.PIPE
+    loop = asyncio.get_running_loop()
     try:
-        process = await asyncio.create_subprocess_exec(
+        # What asyncio.create_subprocess_exec does, which keeps the transport to itself.
+        transport, protocol = await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(MAX_BYTES, loop),
             *server.command,
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
             env=inherited | dict(server.environment),
             cwd=server.folder,
-            limit=MAX_BYTES,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise NoAnswerError(f"The server's command cannot be started: {why}.") from error
-    child = Child(process)
+    child = Child(asyncio.subprocess.Process(transport, protocol, loop), transport)
     incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
     try:

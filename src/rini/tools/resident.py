@@ -105,8 +105,9 @@ class _Life:
                 self._ready.set_result(session)
                 await self._until_unused(child)
                 self.over = True
-            if child.ended.is_set() and not self._stopped.is_set():
-                _log.warning("tool_server_ended", server=self._server.name, status=child.process.returncode)
+            died = child.ended.is_set() and not self._stopped.is_set()
+        if died:
+            _log.warning("tool_server_ended", server=self._server.name, status=child.process.returncode)
 
     def ended(self, task: "asyncio.Task[None]") -> None:
         self.over = True

@@ -8,9 +8,10 @@ from collections import OrderedDict
 
 import msgspec
 
-from rini.canon import Image, Media, Message
-from rini.files.headers import read_header
-from rini.files.images import Fitted, fitted, inspect, unhurried
+from rini.canon import Image, Media, Message, Text
+from rini.errors import NotFoundError
+from rini.files.headers import BrokenImageError, ImageInfo, read_header, type_of
+from rini.files.images import fitted, inspect, unhurried
 from rini.files.names import safe_filename
 from rini.files.store import Files
 from rini.providers.vision import ImageLimits, image_limits
@@ -18,6 +19,7 @@ from rini.turns.values import Ask, StoredFile
 
 SCHEME = "rini:"
 KEPT_BYTES = 64 * 1024 * 1024
+LOST = "[An image was here. It cannot be read any more.]"
 
 
 class Images:
@@ -29,25 +31,32 @@ class Images:
         self._kept_bytes = 0
 
     async def received(self, ask: Ask) -> Ask:
-        """Return ``ask`` with its image among the parts of the last message; in a session the file is kept.
+        """Return ``ask`` with its image, as the provider takes it, among the parts of the last message.
 
-        Raises NoVisionError, ImageRefusedError, FilesUnavailableError, before anything is kept.
+        Raises NoVisionError, ImageRefusedError.
         """
         upload = ask.image
         if upload is None:
             return ask
         limits = image_limits(ask.provider, ask.model)
         info = await unhurried(inspect, upload.data)
-        media = _media(await unhurried(fitted, upload.data, info, limits))
-        file = None
-        if ask.session_id is not None:
-            reference = await self._files.save(ask.user_id, upload.data, info.mime_type)
-            file = StoredFile(reference, info.mime_type, safe_filename(upload.filename))
-            self._remember(reference, limits, media)
-            media = Media(url=SCHEME + reference, mime_type=info.mime_type)
-        last = ask.messages[-1]
-        asked = msgspec.structs.replace(last, parts=(Image(media), *last.parts))
-        return msgspec.structs.replace(ask, messages=(*ask.messages[:-1], asked), file=file, image=None)
+        return _with_image(ask, await unhurried(_media, upload.data, info, limits))
+
+    async def kept(self, ask: Ask) -> Ask:
+        """Keep the file that was received and return ``ask`` with an image that names it. Raises FilesUnavailableError.
+
+        A message must name it soon, or ``forget`` it.
+        """
+        upload, image = ask.image, ask.messages[-1].parts[0]
+        if upload is None or not isinstance(image, Image):
+            return ask
+        mime_type = type_of(upload.data) or ""
+        reference = await self._files.save(ask.user_id, upload.data, mime_type)
+        self._remember(reference, image_limits(ask.provider, ask.model), image.media)
+        file = StoredFile(reference, mime_type, safe_filename(upload.filename))
+        without = msgspec.structs.replace(ask.messages[-1], parts=ask.messages[-1].parts[1:])
+        ask = msgspec.structs.replace(ask, messages=(*ask.messages[:-1], without), file=file, image=None)
+        return _with_image(ask, Media(url=SCHEME + reference, mime_type=mime_type))
 
     async def forget(self, ask: Ask) -> None:
         """Delete the file of a question that was not stored."""
@@ -57,7 +66,7 @@ class Images:
     async def shown(self, ask: Ask, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Return ``messages`` with the bytes of their stored images, as ``ask``'s provider takes them.
 
-        Raises NoVisionError, ImageRefusedError, FilesUnavailableError.
+        In place of one that the storage has lost the model is told so. Raises NoVisionError, ImageRefusedError, FilesUnavailableError.
         """
         images = [part for message in messages for part in message.parts if isinstance(part, Image)]
         if not any(map(_reference, images)):
@@ -69,22 +78,26 @@ class Images:
         if not any(map(_reference, message.parts)):
             return message
         parts = [
-            msgspec.structs.replace(part, media=await self._fetched(ask, part.media, reference, limits))
+            await self._fetched(ask, part, reference, limits)
             if isinstance(part, Image) and (reference := _reference(part))
             else part
             for part in message.parts
         ]
         return msgspec.structs.replace(message, parts=tuple(parts))
 
-    async def _fetched(self, ask: Ask, stored: Media, reference: str, limits: ImageLimits) -> Media:
+    async def _fetched(self, ask: Ask, image: Image, reference: str, limits: ImageLimits) -> Image | Text:
         media = self._kept.get((reference, limits))
         if media is None:
-            data = await self._files.read(ask.user_id, reference)
-            media = _media(await unhurried(fitted, data, read_header(data, stored.mime_type or ""), limits))
+            try:
+                data = await self._files.read(ask.user_id, reference)
+                media = await unhurried(_media_of_stored, data, limits)
+            except (NotFoundError, BrokenImageError):
+                # Refused, it would end the conversation: the image is in every later question too.
+                return Text(LOST)
             self._remember(reference, limits, media)
         else:
             self._kept.move_to_end((reference, limits))
-        return media
+        return msgspec.structs.replace(image, media=media)
 
     def _remember(self, reference: str, limits: ImageLimits, media: Media) -> None:
         name = (reference, limits)
@@ -95,8 +108,22 @@ class Images:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
 
-def _media(image: Fitted) -> Media:
+def _with_image(ask: Ask, media: Media) -> Ask:
+    last = ask.messages[-1]
+    asked = msgspec.structs.replace(last, parts=(Image(media), *last.parts))
+    return msgspec.structs.replace(ask, messages=(*ask.messages[:-1], asked))
+
+
+def _media(data: bytes, info: ImageInfo, limits: ImageLimits) -> Media:
+    image = fitted(data, info, limits)
     return Media(data=base64.b64encode(image.data).decode(), mime_type=image.mime_type)
+
+
+def _media_of_stored(data: bytes, limits: ImageLimits) -> Media:
+    mime_type = type_of(data)
+    if mime_type is None:
+        raise BrokenImageError("is no image any more")
+    return _media(data, read_header(data, mime_type), limits)
 
 
 def _size(media: Media) -> int:

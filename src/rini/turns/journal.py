@@ -4,7 +4,8 @@ Files of this process's own in the data folder's ``run``, held by a lock for as 
 the bytes that it stands for leave; the kernel keeps it when the process dies (it is not synced: a power cut may lose the last
 second of an unfinished answer, never a settled one). The next process that starts recovers what a dead one left.
 
-A line is one JSON array: ``["begin", Open]``, ``["add", call_id, [events]]``, ``["end", call_id]``.
+A line is one JSON array: ``["begin", Open]``, ``["add", call_id, [events]]``, ``["pause", row, [parts]]``, ``["end", call_id]``.
+A call after which a tool is used pauses: its row is complete, and the parts are all of its turn so far.
 A call that follows a tool begins with what came before it, and so ends the call that it follows.
 """
 
@@ -71,6 +72,10 @@ class Journal:
         """Note what came."""
         self._calls[call_id].write(["add", call_id, events])
 
+    def pause(self, record: UsageRecord, parts: tuple[Part, ...]) -> None:
+        """Note that the call is over and its turn goes on: its row, and all that was said in the turn."""
+        self._calls[record.call_id].write(["pause", record, parts])
+
     def end(self, call_id: str) -> None:
         """Note that the call is settled."""
         file = self._calls.pop(call_id)
@@ -133,10 +138,14 @@ class _File:
 
 
 class Left(msgspec.Struct, frozen=True):
-    """A call that a dead process left unsettled, with the reply as far as it had come."""
+    """A call that a dead process left unsettled, with the reply as far as it had come.
+
+    ``paused`` is the whole row of one that was over, and all that was said in its turn.
+    """
 
     call: Open
     builder: ReplyBuilder
+    paused: tuple[UsageRecord, tuple[Part, ...]] | None = None
 
 
 def abandoned(run_dir: Path) -> Iterator[tuple[Path, list[Left]]]:
@@ -160,6 +169,7 @@ def abandoned(run_dir: Path) -> Iterator[tuple[Path, list[Left]]]:
 
 _begin = msgspec.json.Decoder(tuple[str, Open])
 _add = msgspec.json.Decoder(tuple[str, str, list[Event]])
+_pause = msgspec.json.Decoder(tuple[str, UsageRecord, tuple[Part, ...]])
 _end = msgspec.json.Decoder(tuple[str, str])
 
 
@@ -177,6 +187,9 @@ def _unsettled(data: bytes) -> Iterator[Left]:
                 for record in opened.earlier:
                     calls.pop(record.call_id, None)
                 calls[opened.record.call_id] = Left(opened, ReplyBuilder())
+            elif line.startswith(b'["pause"'):
+                _, record, parts = _pause.decode(line)
+                calls[record.call_id] = msgspec.structs.replace(calls[record.call_id], paused=(record, parts))
             elif line.startswith(b'["end"'):
                 calls.pop(_end.decode(line)[1], None)
         except (ValueError, KeyError, RecursionError):

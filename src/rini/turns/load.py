@@ -1,11 +1,12 @@
 """The first unit of work of a stored turn."""
 
-import msgspec
 from sqlalchemy.engine import Connection
 
-from rini.canon import Message, Text, ToolCall, ToolResult, plain_text
+from rini.canon import Image, Message, Text, plain_text
 from rini.memory.selection import select
+from rini.providers.vision import image_limits
 from rini.sessions import messages, repository
+from rini.turns.history import takable
 from rini.turns.values import Ask, Loaded
 
 
@@ -13,12 +14,15 @@ def load(connection: Connection, ask: Ask, memory_tokens: int) -> Loaded:
     """Read what the model is to know, at most ``memory_tokens`` of memory among it, and store the question.
 
     The question is not yet the tip of the branch: that is its answer, once it is there. So of two questions at once each keeps its
-    own answer, and a question that failed is not in the way of the next one. Raises NotFoundError, InvalidRequestError.
+    own answer, and a question that failed is not in the way of the next one. Raises NotFoundError, InvalidRequestError, and
+    NoVisionError where the model cannot read the images that the conversation has.
     """
     # Locked, so that the parent is not deleted meanwhile.
     session = repository.get_locked(connection, ask.user_id, ask.session_id or "")
     parent = messages.parent_of(connection, session, ask.parent_message_id)
-    before = _answered(messages.context(connection, parent), ask.messages)
+    before = takable(messages.context(connection, parent))
+    if any(type(part) is Image for message in before for part in message.parts):
+        image_limits(ask.provider, ask.model)
     system = session.system_prompt
     memory_ids: tuple[int, ...] = ()
     if session.memory_mode != "disabled" and memory_tokens:
@@ -42,22 +46,3 @@ def load(connection: Connection, ask: Ask, memory_tokens: int) -> Loaded:
         mime_type=file.mime_type if file else None,
     )
     return Loaded(session.id, before, question, memory_ids)
-
-
-def _answered(before: tuple[Message, ...], asked: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return ``before`` without the tool calls that nobody answered: providers refuse a conversation that has them."""
-    found: list[Message] = []
-    results: set[str] = set()
-    for message in reversed((*before, *asked)):
-        kept = message
-        if message.role != "assistant":
-            results.update(part.call_id for part in message.parts if isinstance(part, ToolResult))
-        else:
-            parts = tuple(part for part in message.parts if not isinstance(part, ToolCall) or part.id in results)
-            if len(parts) < len(message.parts):
-                kept = msgspec.structs.replace(message, parts=parts)
-            results = set()
-        if kept.parts:
-            found.append(kept)
-    found.reverse()
-    return tuple(found[: len(found) - len(asked)])

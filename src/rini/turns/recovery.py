@@ -5,18 +5,23 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import exc
 
+from rini.canon import Part, Usage
 from rini.db import Database
 from rini.inference.estimate import reply_tokens
 from rini.inference.meter import plausible
 from rini.telemetry import logs
 from rini.turns.journal import Left, abandoned
 from rini.turns.settle import Settlement, settle
+from rini.turns.tool_use import with_ids
 from rini.usage import ledger
+from rini.usage.ledger import UsageRecord
 from rini.usage.prices import Prices
 
 _log = logs.get_logger(__name__)
 
 REASON = "interrupted"
+
+_COUNTED = tuple(name for name in Usage.__struct_fields__ if name in UsageRecord.__struct_fields__)
 
 
 def recover(database: Database, prices: Prices, run_dir: Path) -> int:
@@ -35,25 +40,17 @@ def recover(database: Database, prices: Prices, run_dir: Path) -> int:
 
 
 def _settle(database: Database, prices: Prices, left: Left) -> int:
-    reply = left.builder.reply()
     call = left.call
-    record = call.record
-    record.outcome = "interrupted"
-    record.usage_estimated = True
-    record.output_tokens = reply_tokens(reply)
-    if reply.usage is not None:
-        usage = msgspec.structs.replace(plausible(reply.usage), output_tokens=record.output_tokens)
-        record.input_tokens = usage.input_tokens
-        record.cost_usd = prices.price(record.provider, record.model, usage, at=record.created_at).total
+    record, parts = left.paused or _broken_off(prices, left)
     records = (*call.earlier, record)
     if call.session_id is not None and call.question_id is not None:
         settlement = Settlement(
             records=records,
             wire=call.wire,
-            parts=(*call.before, *(reply.choices[0].parts if reply.choices else ())),
+            parts=parts,
             session_id=call.session_id,
             question_id=call.question_id,
-            model=reply.model,
+            model=left.builder.reply().model,
             memory_ids=call.memory_ids,
             reason=REASON,
         )
@@ -70,3 +67,23 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
     except exc.IntegrityError:
         return 0
     return 1
+
+
+def _broken_off(prices: Prices, left: Left) -> tuple[UsageRecord, tuple[Part, ...]]:
+    """Return the row of a call that broke off, and all that was said in its turn."""
+    call = left.call
+    reply = with_ids(left.builder.reply(), call.before)
+    record = call.record
+    record.outcome = "interrupted"
+    record.usage_estimated = True
+    record.output_tokens = reply_tokens(reply)
+    if reply.usage is not None:
+        usage = plausible(reply.usage)
+        # What a provider counts while it goes on is not all; what it counts at the end is.
+        record.usage_estimated = usage.output_tokens is None or not left.builder.finished
+        if record.usage_estimated:
+            usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens or 0, record.output_tokens))
+        for name in _COUNTED:
+            setattr(record, name, getattr(usage, name))
+        record.cost_usd = prices.price(record.provider, record.model, usage, at=record.created_at).total
+    return record, (*call.before, *(reply.choices[0].parts if reply.choices else ()))

@@ -1,6 +1,6 @@
 """A call while it runs: what came so far, and how long it took."""
 
-from rini.canon import Event, Part, PartDelta, PartStart, Reply, ReplyBuilder, Request, StreamFailure
+from rini.canon import Event, Part, PartDelta, PartStart, Reply, ReplyBuilder, Request, StreamFailure, ToolResult
 from rini.errors import RiniError
 from rini.inference.call import Stream, complete
 from rini.inference.meter import Meter
@@ -17,7 +17,7 @@ from rini.usage.usage_record import Outcome, UsageRecord
 class RunningCall:
     """One call of a provider on behalf of a turn. ``loaded`` is None in a stateless one.
 
-    ``earlier`` are the calls of the same turn that are over, ``before`` is what they and the tools said.
+    ``earlier`` are the calls of the same turn that are over, ``before`` is what they and the tools said, ``tool_ms`` how long tools took.
     ``begun`` says that the provider began to answer, ``answered`` that its whole answer is there.
     """
 
@@ -30,6 +30,7 @@ class RunningCall:
         journal: Journal,
         earlier: tuple[UsageRecord, ...] = (),
         before: tuple[Part, ...] = (),
+        tool_ms: int = 0,
     ) -> None:
         self.target = target
         self.request = request
@@ -38,7 +39,9 @@ class RunningCall:
         self.earlier = earlier
         self.begun = False
         self.answered = False
+        self.tool_ms = tool_ms
         self._before = before
+        self._results: tuple[ToolResult, ...] = ()
         self._journal = journal
         self._builder = ReplyBuilder()
         self._whole: Reply | None = None
@@ -61,22 +64,30 @@ class RunningCall:
     def parts(self) -> tuple[Part, ...]:
         """What the model and its tools said so far in the turn."""
         choices = self.reply.choices
-        return (*self._before, *choices[0].parts) if choices else self._before
+        return (*self._before, *choices[0].parts, *self._results) if choices else self._before
 
     async def run(self, transport: Transport, listener: Listener | None) -> None:
         """Get the answer; with a ``listener`` piece by piece. Raises RiniError."""
         if listener is None:
-            self._whole = with_ids(await complete(transport, self.target, self.request))
+            self._whole = with_ids(await complete(transport, self.target, self.request), self._before)
         else:
             await self._stream(transport, listener)
-            self._whole = with_ids(self._builder.reply())
+            self._whole = with_ids(self._builder.reply(), self._before)
         self._refuse_empty()
         self.answered = True
+        self.meter.close("complete", self.request, self._whole)
+
+    def pause(self, results: tuple[ToolResult, ...] = (), tool_ms: int = 0) -> None:
+        """Note that the turn goes on with a tool, or with its ``results``: on the disk before the client sees them."""
+        self._results = results
+        self.tool_ms += tool_ms
+        self._journal.pause(self.meter.record, self.parts)
 
     def close(self, outcome: Outcome, error: RiniError | None = None) -> tuple[UsageRecord, ...]:
-        """Complete the ledger's row of this call and return those of the whole turn."""
-        record = self.meter.close("complete" if self.answered else outcome, self.request, self.reply, error)
-        return (*self.earlier, record)
+        """Complete the ledger's row of this call, unless its answer was whole, and return those of the whole turn."""
+        if not self.answered:
+            self.meter.close(outcome, self.request, self.reply, error)
+        return (*self.earlier, self.meter.record)
 
     async def _stream(self, transport: Transport, listener: Listener) -> None:
         async with Stream(transport, self.target, self.request) as stream:

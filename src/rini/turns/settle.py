@@ -14,7 +14,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be stored of a turn: one record for each call of a model, and all that the model and its tools said.
 
     ``wire`` names the format whose provider wrote the answer, ``model`` is the provider's word for who did. ``reason`` says why the
-    answer broke off; None: it is complete.
+    answer broke off; None: it is complete. ``tool_ms`` is how long tools took.
     """
 
     records: tuple[UsageRecord, ...]
@@ -25,6 +25,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     finish_reason: FinishReason | None = None
     memory_ids: tuple[int, ...] = ()
+    tool_ms: int = 0
     reason: str | None = None
 
 
@@ -61,6 +62,7 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
         return None
     records = turn.records
     written = total([record.output_tokens for record in records])
+    answering_ms = total([record.latency_ms for record in records])
     row = messages.add(
         connection,
         session_id=turn.session_id,
@@ -77,7 +79,7 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
         token_count=written,
         prompt_tokens=total([record.input_tokens for record in records]),
         completion_tokens=written,
-        response_time_ms=total([record.latency_ms for record in records]),
+        response_time_ms=None if answering_ms is None else answering_ms + turn.tool_ms,
         memory_ids=msgspec.json.encode(turn.memory_ids).decode() if turn.memory_ids else None,
     )
     repository.move_head(connection, turn.session_id, row.id)

@@ -4,13 +4,17 @@ from typing import Any
 
 import msgspec
 
-from rini.canon import Message, Reply, Request, Text, Tool, ToolCall, ToolChoice, ToolResult
+from rini.canon import Message, Part, Reply, Request, Text, Tool, ToolCall, ToolChoice, ToolResult
 from rini.kit.ids import new_tool_call_id
 from rini.providers.tool_calls import holds_to_one_call, needs_declared_tools
-from rini.tools.toolbox import Offer, Toolbox
-from rini.turns.values import Listener
+from rini.tools.toolbox import Offer
+from rini.turns.history import takable
 
 NOT_CALLED = "Not called: one tool is called in a turn, and another one was asked for first."
+LONGEST_ID = 1000
+"""Characters of a tool call's id. Some gateways carry a provider's signature in it."""
+
+_CUT_OFF = frozenset({"length", "context_full", "safety", "refusal", "malformed"})
 _FORBIDDEN = ToolChoice("none")
 
 
@@ -36,31 +40,37 @@ def calls_of(reply: Reply) -> tuple[ToolCall, ...]:
     return tuple(part for part in reply.choices[0].parts if isinstance(part, ToolCall)) if reply.choices else ()
 
 
-def with_ids(reply: Reply) -> Reply:
-    """Return the reply with an id for every tool call: some providers give none, and others cannot do without."""
-    if all(call.id for call in calls_of(reply)):
+def calls_to_make(reply: Reply) -> tuple[ToolCall, ...]:
+    """Return the tool calls that the model waits for: none where its answer was cut off, and maybe a call's arguments with it."""
+    return () if not reply.choices or reply.choices[0].finish_reason in _CUT_OFF else calls_of(reply)
+
+
+def with_ids(reply: Reply, before: tuple[Part, ...] = ()) -> Reply:
+    """Return the reply with an id for every tool call that no other one has in its turn, of which ``before`` came earlier.
+
+    Some providers give none, some the same again, and others cannot do without.
+    """
+    calls = calls_of(reply)
+    if not calls:
         return reply
-    first = reply.choices[0]
-    parts = tuple(
-        msgspec.structs.replace(part, id=new_tool_call_id()) if isinstance(part, ToolCall) and not part.id else part
-        for part in first.parts
-    )
-    return msgspec.structs.replace(reply, choices=(msgspec.structs.replace(first, parts=parts), *reply.choices[1:]))
+    taken = {part.id for part in before if isinstance(part, ToolCall)}
+    parts: list[Part] = []
+    for part in reply.choices[0].parts:
+        own = part
+        if isinstance(part, ToolCall):
+            if not part.id or part.id in taken or len(part.id) > LONGEST_ID:
+                own = msgspec.structs.replace(part, id=new_tool_call_id())
+            taken.add(part.id)
+        parts.append(own)
+    first = msgspec.structs.replace(reply.choices[0], parts=tuple(parts))
+    return msgspec.structs.replace(reply, choices=(first, *reply.choices[1:]))
 
 
-async def use(
-    toolbox: Toolbox, offer: Offer, calls: tuple[ToolCall, ...], listener: Listener | None
-) -> tuple[ToolResult, ...]:
-    """Make the first of ``calls`` and return a result for each, as providers demand; the others are told that they were not made."""
-    first, *others = calls
-    if listener is not None:
-        await listener.tool_called(first)
-    outcome = await toolbox.call(offer, first)
-    if listener is not None:
-        await listener.tool_answered(outcome.result, outcome.ms)
+def results_of(calls: tuple[ToolCall, ...], first: ToolResult) -> tuple[ToolResult, ...]:
+    """Return a result for each of ``calls``, as providers demand: for all but the first one, that it was not made."""
     return (
-        outcome.result,
-        *(ToolResult(call.id, (Text(NOT_CALLED),), name=call.name, is_error=True) for call in others),
+        first,
+        *[ToolResult(call.id, (Text(NOT_CALLED),), name=call.name, is_error=True) for call in calls[1:]],
     )
 
 
@@ -68,7 +78,9 @@ def continued(request: Request, reply: Reply, results: tuple[ToolResult, ...], w
     """Return the request that goes on over the results, without another tool call."""
     said = Message("assistant", reply.choices[0].parts, origin=wire)
     return msgspec.structs.replace(
-        request, messages=(*request.messages, said, Message("tool", results)), tool_choice=_FORBIDDEN
+        request,
+        messages=(*request.messages, *takable((said, Message("tool", results)))),
+        tool_choice=_FORBIDDEN,
     )
 
 

@@ -5,12 +5,13 @@ ledger row before the last bytes leave. A turn that breaks off settles what had 
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import exc
 
-from rini.canon import Request, ToolResult
+from rini.canon import Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
 from rini.errors import NotFoundError, RiniError, UnsupportedParameterError
 from rini.inference.meter import Meter
@@ -25,11 +26,13 @@ from rini.turns.journal import Journal
 from rini.turns.load import load
 from rini.turns.running import RunningCall
 from rini.turns.settle import Settlement, settle
-from rini.turns.tool_use import calls_of, continued, offering, use
+from rini.turns.tool_use import calls_to_make, continued, offering, results_of
 from rini.turns.values import Answer, Ask, Listener, Loaded
 from rini.usage.ledger import Ledger
 from rini.usage.prices import Prices
 from rini.usage.usage_record import Outcome
+
+T = TypeVar("T")
 
 _log = logs.get_logger(__name__)
 
@@ -58,7 +61,7 @@ class Turns:
         self._images = images
         self._toolbox = toolbox
         self._memory_tokens = memory_tokens
-        self._settling: set[asyncio.Task[Any]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
 
     async def take(self, ask: Ask, listener: Listener | None = None) -> Answer:
         """Ask the model and return its answer, stored and booked; with a ``listener``, stream it on the way.
@@ -69,8 +72,8 @@ class Turns:
         call, offer = await self._begin(ask, stream=listener is not None)
         try:
             await call.run(self._transport, listener)
-            if offer is not None and (calls := calls_of(call.reply)):
-                results = await use(self._toolbox, offer, calls, listener)
+            if offer is not None and (calls := calls_to_make(call.reply)):
+                results = await self._use(offer, call, calls, listener)
                 call = self._go_on(ask, call, results)
                 await call.run(self._transport, listener)
         except RiniError as error:
@@ -88,8 +91,8 @@ class Turns:
 
     async def close(self) -> None:
         """Wait until all that broke off is settled."""
-        while self._settling:
-            await asyncio.wait(self._settling)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     async def _begin(self, ask: Ask, *, stream: bool) -> tuple[RunningCall, Offer | None]:
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
@@ -102,7 +105,11 @@ class Turns:
             request = msgspec.structs.replace(request, messages=ask.messages)
         loaded = None
         if ask.session_id is not None:
-            loaded = await self._load(ask)
+            if ask.image is None:
+                loaded = await self._load(ask)
+            else:
+                # A client that leaves meanwhile leaves no file behind that no message names.
+                ask, loaded = await asyncio.shield(self._to_its_end(self._keep(ask)))
             messages = await self._images.shown(ask, (*loaded.context, *ask.messages))
             request = offering(msgspec.structs.replace(request, messages=messages), offer, ask.provider)
         elif offer is not None:
@@ -124,11 +131,30 @@ class Turns:
         )
 
     async def _load(self, ask: Ask) -> Loaded:
+        return await self._database.write(load, ask, self._memory_tokens)
+
+    async def _keep(self, ask: Ask) -> tuple[Ask, Loaded]:
+        """Keep the question's image, and load."""
+        ask = await self._images.kept(ask)
         try:
-            return await self._database.write(load, ask, self._memory_tokens)
+            return ask, await self._load(ask)
         except RiniError:
             await self._images.forget(ask)
             raise
+
+    async def _use(
+        self, offer: Offer, call: RunningCall, calls: tuple[ToolCall, ...], listener: Listener | None
+    ) -> tuple[ToolResult, ...]:
+        """Make the first of ``calls`` and return a result for each."""
+        call.pause()
+        if listener is not None:
+            await listener.tool_called(calls[0])
+        outcome = await self._toolbox.call(offer, calls[0])
+        results = results_of(calls, outcome.result)
+        call.pause(results, outcome.ms)
+        if listener is not None:
+            await listener.tool_answered(outcome.result, outcome.ms)
+        return results
 
     def _go_on(self, ask: Ask, call: RunningCall, results: tuple[ToolResult, ...]) -> RunningCall:
         """Return the call that follows on the tool's."""
@@ -141,7 +167,8 @@ class Turns:
             meter,
             self._journal,
             earlier=call.close("complete"),
-            before=(*call.parts, *results),
+            before=call.parts,
+            tool_ms=call.tool_ms,
         )
 
     def _meter(self, ask: Ask, target: Target, *, stream: bool) -> Meter:
@@ -156,10 +183,13 @@ class Turns:
         )
 
     def _settling_of(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> asyncio.Task[Answer]:
-        """Settle in a task of its own: a client that leaves meanwhile does not end it."""
-        task = asyncio.create_task(self._settle(call, outcome, error))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        return self._to_its_end(self._settle(call, outcome, error))
+
+    def _to_its_end(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do it in a task of its own: a client that leaves meanwhile does not end it."""
+        task = asyncio.create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
         return task
 
     async def _settle(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> Answer:
@@ -179,6 +209,7 @@ class Turns:
                     model=reply.model,
                     finish_reason=reply.choices[0].finish_reason if reply.choices else None,
                     memory_ids=loaded.memory_ids,
+                    tool_ms=call.tool_ms,
                     reason=None if outcome == "complete" else error.code if error else outcome,
                 )
             )

@@ -80,7 +80,13 @@ def list_records(
     tags=["usage"],
     summary="Export my calls",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The records as CSV."}},
+    responses={
+        200: {
+            "description": "The records as CSV",
+            "headers": {TOTAL_HEADER: {"$ref": "#/components/headers/TotalCount"}},
+            "content": {"text/csv": {"schema": {"type": "string"}}},
+        }
+    },
 )
 async def export_records(user_id: CurrentUser, database: DatabaseDependency, chosen: Chosen) -> StreamingResponse:
     """Return all of my calls as CSV, newest first, with the fields of the list. Without dates these are all.
