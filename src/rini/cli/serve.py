@@ -14,6 +14,7 @@ from rini.db.migrate import migrate
 from rini.providers.local.installation import BOXED_MODEL_ID
 from rini.settings import Settings, SettingsError
 from rini.telemetry import logs, metrics
+from rini.tools.servers_file import load_servers
 from rini.usage.price_file import load_overrides
 
 
@@ -23,6 +24,8 @@ def run(settings: Settings) -> int:
     _hand_down(settings)
     if settings.prices_file is not None:
         load_overrides(settings.prices_file)  # a mistake in it is told before anything else is done
+    if settings.mcp_servers_file is not None:
+        load_servers(settings.mcp_servers_file)
     with _bind(settings.host, settings.port) as listening:
         announced(settings)
         migrate(settings.database)
