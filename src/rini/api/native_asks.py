@@ -12,7 +12,7 @@ from rini.errors import InvalidRequestError
 from rini.kit.depth import is_deeper
 from rini.kit.text import storable
 from rini.providers.catalog import PROVIDERS
-from rini.providers.vision import default_vision_model
+from rini.providers.vision import default_vision_model, image_limits
 from rini.turns.values import Ask, Upload
 
 LARGEST_PARAMS_BYTES = 64 * 1024
@@ -77,18 +77,18 @@ def chat_completion(posted: Posted) -> tuple[Ask, bool]:
 
 
 def image_completion(posted: Posted) -> tuple[Ask, bool]:
-    """Return the turn that a /llm/image-completion/ asks for, and whether to stream it. Raises InvalidRequestError."""
+    """Return the turn that a /llm/image-completion/ asks for, and whether to stream it. Raises InvalidRequestError, NoVisionError."""
     form = parse_form(posted.content_type, posted.body, frozenset({IMAGE_FILE}))
     image = form.files.get(IMAGE_FILE)
     if image is None:
         raise InvalidRequestError(f"{IMAGE_FILE}: is missing; it is the image's file.")
     asked = _fields(form.texts)
     params, tool_choice = _params(asked.llm_params)
-    model = asked.model or default_vision_model(asked.provider)
-    if model is None:
-        if asked.provider in PROVIDERS:
+    model = asked.model or default_vision_model(asked.provider) or ""
+    if asked.provider in PROVIDERS:  # what is not is told as such, with those that there are
+        image_limits(asked.provider, model)
+        if not model:
             raise InvalidRequestError(f"model: is missing; there is no usual one for the provider '{asked.provider}'.")
-        model = "none"
     ask = Ask(
         user_id=posted.user_id,
         provider=asked.provider,
