@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from rini.canon import Text, ToolCall, ToolChoice
 from rini.errors import NotFoundError, NoToolsError, ToolServerError
 from rini.telemetry import metrics
-from rini.tools import connections, toolbox
+from rini.tools import connections, listings
 from rini.tools.results import MAX_CHARACTERS
 from rini.tools.toolbox import Offer, Toolbox, ToolOutcome
 from tests.support.upstream import Conversation, Upstream
@@ -85,7 +85,7 @@ def test_all_tools_are_offered_in_an_order_that_stays(box: Box, liars: Liars):
 
     async def work(tools: Toolbox) -> None:
         first = await tools.offer(box.user, "auto")
-        tools._kept.clear()
+        tools._listings._kept.clear()
         assert names(await tools.offer(box.user, "auto")) == names(first) == ["a", "b", "search"]
         assert first.tools[0].description == "a."
         assert first.tools[0].parameters == {"type": "object", "properties": {}}
@@ -178,7 +178,7 @@ def test_a_server_that_was_dead_is_asked_again_later_and_later(box: Box, liars: 
         for _ in range(7):
             began = asyncio.get_running_loop().time()
             assert await tools.offer(box.user, "auto") is None
-            kept = tools._kept[f"connection_{connection}"]
+            kept = tools._listings._kept[f"connection_{connection}"]
             pauses.append(round(kept.until - began, -1))
             kept.until = 0
         assert pauses == [10, 20, 40, 80, 160, 300, 300]
@@ -199,7 +199,7 @@ def test_lists_are_kept_and_forgotten_when_the_connection_changes(box: Box, liar
         await box.database.write(connections.change, box.keyring, box.user, connection, allowed, None)
         assert names(await tools.offer(box.user, "auto")) == ["b"]
         assert liars.lists(key) == 2
-        tools._kept[f"connection_{connection}"].until = 0
+        tools._listings._kept[f"connection_{connection}"].until = 0
         await tools.offer(box.user, "auto")
         assert liars.lists(key) == 3
 
@@ -207,14 +207,14 @@ def test_lists_are_kept_and_forgotten_when_the_connection_changes(box: Box, liar
 
 
 def test_what_is_kept_is_bounded(box: Box, liars: Liars, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(toolbox, "MAX_KEPT_BYTES", 1000)
+    monkeypatch.setattr(listings, "MAX_KEPT_BYTES", 1000)
     for number in range(5):
         liars.connect([tool(f"t{number}", description="x" * 400)])
 
     async def work(tools: Toolbox) -> None:
         assert len(names(await tools.offer(box.user, "auto"))) == 5
-        assert len(tools._kept) == 2
-        assert tools._kept_bytes == sum(kept.size for kept in tools._kept.values()) <= 1000
+        assert len(tools._listings._kept) == 2
+        assert tools._listings._kept_bytes == sum(kept.size for kept in tools._listings._kept.values()) <= 1000
 
     box.run(work)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -17,21 +16,11 @@ from rini.telemetry import metrics, traces
 from rini.telemetry.logs import get_logger
 from rini.tools import connections
 from rini.tools.client import ToolClient
-from rini.tools.listing import ListedTool, Listing
+from rini.tools.listing import ListedTool
+from rini.tools.listings import Listings
 from rini.tools.names import OwnName, offered_names
 from rini.tools.results import shown_text
 from rini.tools.server import NoAnswerError, ToolServer
-
-KEPT_SECONDS = 60.0
-"""How long a server's list of tools is kept."""
-
-FAILURE_KEPT_SECONDS = 10.0
-"""How long it is not asked again after it did not answer; doubled with each time in a row, up to LONGEST_FAILURE_SECONDS."""
-
-LONGEST_FAILURE_SECONDS = 300.0
-
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-MAX_KEPT = 10_000
 
 MAX_TOOLS = 128
 """The most tools that are offered at once: OpenAI takes no more."""
@@ -95,19 +84,6 @@ class InspectedTool(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-class _Kept(msgspec.Struct):
-    """What was found when a server was asked last. ``failures`` is how often in a row it did not answer."""
-
-    version: str
-    until: float
-    listing: Listing | None
-    failures: int
-
-    @property
-    def size(self) -> int:
-        return 0 if self.listing is None else self.listing.size
-
-
 class _Found(msgspec.Struct, frozen=True):
     """All that is there for a user: each tool with its route, and the servers that did not answer."""
 
@@ -126,9 +102,7 @@ class Toolbox:
         self._keyring = keyring
         self._servers = tuple(servers)
         self._client = ToolClient(transport)
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._kept_bytes = 0
-        self._asking: dict[tuple[str, str], asyncio.Task[Listing]] = {}
+        self._listings = Listings(self._client)
 
     async def offer(self, user_id: int, choice: str) -> Offer | None:
         """Return what to offer to a model, asking the servers whose list is not known (any more), side by side.
@@ -156,9 +130,13 @@ class Toolbox:
         began = time.monotonic()
         route = offer.routes.get(call.name)
         span = traces.tool_call(call.name, call.id)
-        outcome, content = await self._call(route, call)
-        if span is not None:
-            span.end(error=None if outcome == "ok" else outcome)
+        ended: str | None = "client_left"  # unless it comes to an end
+        try:
+            outcome, content = await self._call(route, call)
+            ended = None if outcome == "ok" else outcome
+        finally:
+            if span is not None:
+                span.end(error=ended)
         ms = round((time.monotonic() - began) * 1000)
         metrics.observe_tool_call(outcome, ms / 1000)
         fields = {} if route is None else route.server.log_fields() | {"tool": call.name}
@@ -176,7 +154,7 @@ class Toolbox:
         row = await self._database.read(connections.get, user_id, connection_id)
         began = time.monotonic()
         try:
-            listing = await self._ask(connections.server_of(self._keyring, row))
+            listing = await self._listings.ask(connections.server_of(self._keyring, row))
         except NoAnswerError as error:
             return Trial(ok=False, detail=str(error), ms=round((time.monotonic() - began) * 1000))
         usable = sum(tool.reason is None for tool in listing.tools)
@@ -194,7 +172,7 @@ class Toolbox:
         row = await self._database.read(connections.get, user_id, connection_id)
         server = connections.server_of(self._keyring, row)
         try:
-            listing = await self._ask(server)
+            listing = await self._listings.ask(server)
         except NoAnswerError as error:
             raise ToolServerError(f"The tools of connection {connection_id} cannot be listed: {error}") from error
         found = await self._find(user_id)
@@ -218,17 +196,14 @@ class Toolbox:
 
     async def close(self) -> None:
         """End what runs, child processes among them."""
-        for task in self._asking.values():
-            task.cancel()
+        self._listings.close()
         await self._client.close()
-
-    # Finding tools.
 
     async def _find(self, user_id: int) -> _Found:
         rows = await self._database.read(connections.enabled, user_id)
         # The operator's first: they change least, and a provider's prompt cache goes as far as nothing changed.
         servers = [*self._servers, *(connections.server_of(self._keyring, row) for row in rows)]
-        listings = await asyncio.gather(*(self._listing(server) for server in servers))
+        listings = await asyncio.gather(*(self._listings.known(server) for server in servers))
         tools = [
             (_Route(server, tool.name, listing.era), tool)
             for server, listing in zip(servers, listings, strict=True)
@@ -242,60 +217,6 @@ class Toolbox:
         names = offered_names([OwnName(route.server.key, route.server.name, route.name) for route, _ in tools])
         silent = tuple(server for server, listing in zip(servers, listings, strict=True) if listing is None)
         return _Found(tuple(names), tuple(tools), silent)
-
-    async def _listing(self, server: ToolServer) -> Listing | None:
-        """Return a server's tools, as they are known or by asking it; ``None`` where it does not answer."""
-        kept = self._kept.get(server.key)
-        if kept is not None and kept.version == server.version and time.monotonic() < kept.until:
-            self._kept.move_to_end(server.key)
-            return kept.listing
-        try:
-            return await self._ask(server)
-        except NoAnswerError:
-            return None
-
-    async def _ask(self, server: ToolServer) -> Listing:
-        """Ask a server now; who asks meanwhile gets the same answer. Raises NoAnswerError."""
-        name = (server.key, server.version)
-        task = self._asking.get(name)
-        if task is None:
-            task = self._asking[name] = asyncio.create_task(self._ask_anew(server), name="list a server's tools")
-            task.add_done_callback(lambda task: self._asked(name, task))
-        # Whoever leaves must not take the answer from the others.
-        return await asyncio.shield(task)
-
-    def _asked(self, name: tuple[str, str], task: asyncio.Task[Listing]) -> None:
-        del self._asking[name]
-        if not task.cancelled():
-            task.exception()  # told to whoever asked, unless all of them left
-
-    async def _ask_anew(self, server: ToolServer) -> Listing:
-        before = self._kept.get(server.key)
-        if before is not None and before.version != server.version:
-            before = None
-        era = None if before is None or before.listing is None else before.listing.era
-        began = time.monotonic()
-        try:
-            listing = await self._client.list_tools(server, era)
-        except NoAnswerError as error:
-            failures = 1 if before is None else before.failures + 1
-            pause = min(FAILURE_KEPT_SECONDS * 2 ** (failures - 1), LONGEST_FAILURE_SECONDS)
-            self._keep(server, _Kept(server.version, time.monotonic() + pause, None, failures))
-            # The sentence may quote the server; it is for its owner alone.
-            ms = round((time.monotonic() - began) * 1000)
-            _log.warning("tool_server_failed", **server.log_fields(), reason=error.kind, ms=ms)
-            raise
-        self._keep(server, _Kept(server.version, time.monotonic() + KEPT_SECONDS, listing, 0))
-        return listing
-
-    def _keep(self, server: ToolServer, found: _Kept) -> None:
-        former = self._kept.pop(server.key, None)
-        self._kept_bytes += found.size - (0 if former is None else former.size)
-        self._kept[server.key] = found
-        while len(self._kept) > 1 and (self._kept_bytes > MAX_KEPT_BYTES or len(self._kept) > MAX_KEPT):
-            self._kept_bytes -= self._kept.popitem(last=False)[1].size
-
-    # Calling one.
 
     async def _call(self, route: _Route | None, call: ToolCall) -> tuple[Outcome, tuple[Text, ...]]:
         if route is None:
