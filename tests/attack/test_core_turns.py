@@ -1,6 +1,7 @@
 """A turn that is left, or breaks, at each of its moments: what the provider did is stored and booked once."""
 
 import asyncio
+import os
 import threading
 from contextlib import asynccontextmanager, suppress
 
@@ -59,7 +60,7 @@ class House:
         self.flaky = _Flaky(self.database)
         self.folder = folder
         self.upstream = upstream
-        self.key = f"sk-{id(self)}"
+        self.key = f"sk-{os.urandom(8).hex()}"
         self.user_id = self.database.write_sync(users.create)
         self.session = self.database.write_sync(repository.create, self.user_id, None, None, "auto").id
 

@@ -1,5 +1,6 @@
 """Turns with tools whose models, clients and servers do what they should not: the conversation goes on, with every provider."""
 
+import asyncio
 import json
 import re
 import socket
@@ -9,11 +10,16 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from rini.canon import Refusal, Text, Thinking, ToolCall, ToolResult
+from rini.canon import Part, Refusal, Text, Thinking, Tool, ToolCall, ToolChoice, ToolResult
 from rini.providers.catalog import PROVIDERS
-from tests.support.ledger import rows
+from rini.sessions.shown import shown
+from rini.tools.toolbox import Offer, ToolOutcome
+from rini.turns.journal import abandoned
+from tests.attack.test_core_turns import House
+from tests.support.ledger import rows, wait_for_rows
 from tests.support.mcp import running_tools
 from tests.support.model import MODELS, events_of, reply, scripted, until, user_of
 from tests.support.server import Server
@@ -591,3 +597,65 @@ def test_a_server_that_ends_at_each_moment(new_server, upstream, tools):
         turn.user.url = server.url
         turn.check("interrupted")
     assert sorted(row["outcome"] for row in rows(server)) == ["complete"] * 4 + ["interrupted"] * 4
+
+
+def test_the_tools_time_is_the_answers_and_no_calls(server, upstream, tools):
+    talker = Talker(server, upstream, tools)
+    user_id = talker.user.get("/users/me").json["id"]
+    talker.says[:] = [reply(ToolCall("c", "slow", '{"seconds": 0.4}')), reply(Text("done"))]
+    message = talker.ask()["assistant_message"]
+    booked = wait_for_rows(server, 2, user_id=user_id)
+    assert message["response_time_ms"] >= sum(row["latency_ms"] for row in booked) + 400
+
+
+class _Toolbox:
+    async def offer(self, _user_id, choice):
+        return Offer((Tool("add", parameters={"type": "object"}),), ToolChoice(choice), {})
+
+    async def call(self, _offer, call):
+        return ToolOutcome(ToolResult(call.id, (Text("5"),), name=call.name), "c", "add", 7, "ok")
+
+
+class _Leaver:
+    """A client that leaves while it is told what the tool answered."""
+
+    def __init__(self, journals) -> None:
+        self.journals = journals
+        self.written = b""
+
+    async def begin(self, loaded): ...
+
+    async def events(self, events): ...
+
+    async def tool_called(self, call): ...
+
+    async def tool_answered(self, _result, _ms):
+        self.written = b"".join(path.read_bytes() for path in self.journals.glob("*.journal"))
+        raise asyncio.CancelledError
+
+
+def test_a_result_that_was_on_its_way_is_kept(tmp_path, upstream):
+    house = House(f"sqlite:///{tmp_path / 'turns.db'}", tmp_path, upstream)
+    upstream.scripts[house.key] = scripted("openai", lambda _request: reply(Text("Hm. "), ADD))
+
+    async def leave():
+        async with house.turns() as turns:
+            turns._toolbox = _Toolbox()
+            listener = _Leaver(tmp_path / "run")
+            with suppress(asyncio.CancelledError):
+                await turns.take(house.ask(tool_choice="auto"), listener)
+            return listener.written
+
+    written = asyncio.run(leave())
+    _, kept = house.kept()
+    (use,) = shown(kept)["tool_calls"]
+    assert (kept.status_reason, use.result) == ("client_left", "5")
+    assert [row.outcome for row in house.booked()] == ["complete"]
+    # Had the process died instead, its journal would have had as much.
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "a.journal").write_bytes(written)
+    ((_, (left,)),) = abandoned(tmp_path / "left")
+    record, parts = left.paused
+    assert (record.outcome, record.output_tokens) == ("complete", 5)
+    assert parts == msgspec.json.decode(kept.parts, type=tuple[Part, ...])
+    house.database.close()

@@ -243,8 +243,9 @@ class _Staged:
             if isinstance(event, PartDelta):
                 half = event.text if event.text.startswith("Let") else event.text[:3]
                 await conversation.chunk(encoder.feed(PartDelta(event.index, half)))
-                await self._wait(conversation, waits and event.text != half)
-                await conversation.chunk(encoder.feed(PartDelta(event.index, event.text[len(half) :])))
+                if rest := event.text[len(half) :]:
+                    await self._wait(conversation, waits)
+                    await conversation.chunk(encoder.feed(PartDelta(event.index, rest)))
             elif data := encoder.feed(event):
                 await conversation.chunk(data)
         await conversation.chunk(encoder.close())

@@ -434,9 +434,10 @@ def test_a_result_finds_its_call_though_only_the_client_was_told_an_id():
     assert body["messages"][1]["tool_call_id"] == body["messages"][0]["tool_calls"][0]["id"]
 
 
-def test_ids_that_are_too_long_for_openai_are_shortened():
+@pytest.mark.parametrize("origin", ["anthropic", "openai_chat"])
+def test_ids_that_are_too_long_for_openai_are_shortened(origin):
     long = "toolu_" + "x" * 60
-    messages = (Message("assistant", (ToolCall(long, "a"),), origin="anthropic"), Message("user", (ToolResult(long),)))
+    messages = (Message("assistant", (ToolCall(long, "a"),), origin=origin), Message("user", (ToolResult(long),)))
     body = asked(*messages)
     assert len(body["messages"][1]["tool_call_id"]) <= 40
     assert body["messages"][1]["tool_call_id"] == body["messages"][0]["tool_calls"][0]["id"]

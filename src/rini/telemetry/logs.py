@@ -76,6 +76,7 @@ def configure_logs(
         logger.setLevel(max(least, logging.INFO))
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it lists Alembic's own parts
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns with a byte of the body
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

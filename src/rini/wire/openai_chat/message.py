@@ -221,9 +221,10 @@ class MessageEncoder:
                 return call_id
         raise UnsupportedError(NAME, f"{path}.call_id", "no call is left that it could answer")
 
-    def _call_id(self, call: ToolCall, origin: str | None) -> str:
+    def _call_id(self, call: ToolCall) -> str:
         if call.id:
-            if self._strict and origin != NAME and len(call.id) > _LONGEST_ID:
+            # Other servers of this format give longer ones than OpenAI takes.
+            if self._strict and len(call.id) > _LONGEST_ID:
                 self._shortened[call.id] = f"call_{sha256(call.id.encode()).hexdigest()[:32]}"
             return self._shortened.get(call.id, call.id)
         while (call_id := f"call_{self._made}") in self._taken:
@@ -254,7 +255,7 @@ class MessageEncoder:
                 case ToolCall() if is_legacy(part):
                     encoded["function_call"] = encode_legacy_call(part)
                 case ToolCall():
-                    calls.append(encode_tool_call(part, self._call_id(part, message.origin)))
+                    calls.append(encode_tool_call(part, self._call_id(part)))
                 case Refusal():
                     if (as_part := refusal_as_part(part)) is not None:
                         content.append(as_part)
