@@ -23,9 +23,15 @@ def rini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Return a function that runs one command in this process, on the data folder ``data`` in the test's own folder."""
     monkeypatch.chdir(tmp_path)
     environment = clean_environment()
-    # What `rini serve` does to its process.
+    # What `rini serve` does to its process, here and in tests that ran in this one before.
     logging_before = list(logging.root.handlers), logging.root.level
     structlog_before = structlog.get_config()
+    alembic = logging.getLogger("alembic")
+    alembic_before = alembic.level
+    logging.root.handlers = []
+    logging.root.setLevel(logging.WARNING)
+    alembic.setLevel(logging.NOTSET)
+    structlog.reset_defaults()
 
     def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         with unittest.mock.patch.dict(os.environ, environment | settings, clear=True):
@@ -35,6 +41,7 @@ def rini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     yield run
     logging.root.handlers, logging.root.level = logging_before
+    alembic.setLevel(alembic_before)
     logging.captureWarnings(capture=False)
     structlog.configure(**structlog_before)
 
