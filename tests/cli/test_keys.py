@@ -4,6 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def key_id(master_key: str) -> str:
 
 def sealed_under(data_dir: Path) -> dict[str, int]:
     """Return how many stored keys there are under each master key."""
-    with sqlite3.connect(data_dir / "rini.db") as connection:
+    with closing(sqlite3.connect(data_dir / "rini.db")) as connection, connection:
         rows = connection.execute("SELECT master_key_id, hex(substr(sealed, 1, 8)) FROM provider_keys").fetchall()
     connection.close()
     assert all(told == found.lower() for told, found in rows)

@@ -4,6 +4,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -120,7 +121,7 @@ def test_a_server_that_does_not_start_ends(rini_process: Run, tmp_path: Path, wo
 
 def test_a_newer_database_is_one_line(rini: Run, tmp_path: Path):
     rini("db", "upgrade")
-    with sqlite3.connect(tmp_path / "data" / "rini.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "data" / "rini.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     assert_refused(rini("serve"), "9999", "newer")

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -78,7 +79,7 @@ def until_draining(client: Client) -> None:
 
 
 def stored(server: Server, query: str) -> list[tuple[str, ...]]:
-    with sqlite3.connect(server.data_dir / "rini.db") as connection:
+    with closing(sqlite3.connect(server.data_dir / "rini.db")) as connection, connection:
         rows = connection.execute(query).fetchall()
     connection.close()
     return rows

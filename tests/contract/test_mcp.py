@@ -4,6 +4,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def test_stored_headers_are_encrypted_and_open_only_where_they_belong(new_server
     for file in server.data_dir.rglob("*"):
         if file.is_file():
             assert body["headers"]["Authorization"].encode() not in file.read_bytes(), file.name
-    with sqlite3.connect(server.data_dir / "rini.db") as database:
+    with closing(sqlite3.connect(server.data_dir / "rini.db")) as database, database:
         database.execute(
             "update mcp_connections set sealed_headers = (select sealed_headers from mcp_connections where id = 1)"
         )

@@ -6,6 +6,7 @@ import hmac
 import json
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -208,7 +209,7 @@ def test_stored_keys_are_encrypted(new_server):
     for file in server.data_dir.rglob("*"):
         if file.is_file():
             assert b"sk-plain-as-day-123456" not in file.read_bytes(), file.name
-    with sqlite3.connect(server.data_dir / "rini.db") as database:
+    with closing(sqlite3.connect(server.data_dir / "rini.db")) as database, database:
         assert len(database.execute("select sealed from provider_keys").fetchone()[0]) > 40
 
 
@@ -216,7 +217,7 @@ def test_a_ciphertext_opens_only_where_it_belongs(new_server):
     server = new_server()
     first, second = server.user("sk-first"), server.user("sk-second")
     server.stop()
-    with sqlite3.connect(server.data_dir / "rini.db") as database:
+    with closing(sqlite3.connect(server.data_dir / "rini.db")) as database, database:
         database.execute(
             "update provider_keys set sealed = (select sealed from provider_keys where id = 1) where id = 2"
         )

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 from tests.support.server import Server
@@ -9,7 +10,7 @@ from tests.support.server import Server
 
 def rows(server: Server, **where: Any) -> list[dict[str, Any]]:
     """Return the ledger's rows, oldest first."""
-    with sqlite3.connect(f"file:{server.data_dir / 'rini.db'}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{server.data_dir / 'rini.db'}?mode=ro", uri=True)) as database, database:
         database.row_factory = sqlite3.Row
         found = [dict(row) for row in database.execute("select * from usage_records order by id")]
     return [row for row in found if all(row[name] == value for name, value in where.items())]

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -272,7 +273,7 @@ def test_killed_at_each_moment_of_a_turn_with_a_tool(new_server, upstream):
             (turn.moment, turn.stream, turn.events) for turn in turns if not turn.is_there()
         ]
         time.sleep(0.3)  # the whole answers' tools are called by now
-        with sqlite3.connect(server.data_dir / "rini.db", isolation_level=None) as held:
+        with closing(sqlite3.connect(server.data_dir / "rini.db", isolation_level=None)) as held, held:
             held.execute("BEGIN IMMEDIATE")
             for turn in turns:
                 upstream._loop.call_soon_threadsafe(turn.go_on.set)
