@@ -39,41 +39,26 @@ class Posted(msgspec.Struct, frozen=True):
 def text_completion(posted: Posted) -> tuple[Ask, bool]:
     """Return the turn that a /llm/text-completion/ asks for, and whether to stream it. Raises InvalidRequestError."""
     asked = decode_body(_text_completion, posted.body)
-    params, tool_choice = _params(asked.llm_params)
-    ask = Ask(
-        user_id=posted.user_id,
-        provider=asked.provider,
-        model=_storable("model", asked.model),
-        messages=(Message("user", (Text(_storable("text", asked.text)),)),),
-        endpoint="/llm/text-completion/",
+    question = Message("user", (Text(_storable("text", asked.text)),))
+    ask = _ask(
+        posted,
+        asked,
+        "/llm/text-completion/",
+        asked.model,
+        (question,),
         session_id=asked.session_id,
-        params=params,
-        tool_choice=tool_choice,
-        key_id=asked.api_key_id,
         parent_message_id=asked.parent_message_id,
-        request_id=posted.request_id,
     )
-    return _with_a_session(ask), asked.stream
+    return ask, asked.stream
 
 
 def chat_completion(posted: Posted) -> tuple[Ask, bool]:
     """Return the turn that a /llm/chat-completions/ asks for, and whether to stream it. Raises InvalidRequestError."""
     asked = decode_body(_chat_completion, posted.body)
-    params, tool_choice = _params(asked.llm_params)
-    ask = Ask(
-        user_id=posted.user_id,
-        provider=asked.provider,
-        model=_storable("model", asked.model),
-        messages=tuple(
-            Message(message.role, (Text(_storable("messages", message.content)),)) for message in asked.messages
-        ),
-        endpoint="/llm/chat-completions/",
-        params=params,
-        tool_choice=tool_choice,
-        key_id=asked.api_key_id,
-        request_id=posted.request_id,
+    messages = tuple(
+        Message(message.role, (Text(_storable("messages", message.content)),)) for message in asked.messages
     )
-    return ask, asked.stream
+    return _ask(posted, asked, "/llm/chat-completions/", asked.model, messages), asked.stream
 
 
 def image_completion(posted: Posted) -> tuple[Ask, bool]:
@@ -83,33 +68,54 @@ def image_completion(posted: Posted) -> tuple[Ask, bool]:
     if image is None:
         raise InvalidRequestError(f"{IMAGE_FILE}: is missing; it is the image's file.")
     asked = _fields(form.texts)
-    params, tool_choice = _params(asked.llm_params)
     model = asked.model or default_vision_model(asked.provider) or ""
     if asked.provider in PROVIDERS:  # what is not is told as such, with those that there are
         image_limits(asked.provider, model)
         if not model:
             raise InvalidRequestError(f"model: is missing; there is no usual one for the provider '{asked.provider}'.")
-    ask = Ask(
+    question = Message("user", (Text(_storable("prompt", asked.prompt)),))
+    ask = _ask(
+        posted,
+        asked,
+        "/llm/image-completion/",
+        model,
+        (question,),
+        session_id=asked.session_id,
+        parent_message_id=asked.parent_message_id,
+        image=Upload(image.data, image.filename),
+    )
+    return ask, asked.stream
+
+
+def _ask(
+    posted: Posted,
+    asked: TextCompletionRequest | ChatCompletionRequest | ImageCompletionRequest,
+    endpoint: str,
+    model: str,
+    messages: tuple[Message, ...],
+    *,
+    session_id: str | None = None,
+    parent_message_id: int | None = None,
+    image: Upload | None = None,
+) -> Ask:
+    """Return the turn, with what all endpoints have in common. Raises InvalidRequestError."""
+    if parent_message_id is not None and session_id is None:
+        raise InvalidRequestError("parent_message_id: goes with session_id.")
+    params, tool_choice = _params(asked.llm_params)
+    return Ask(
         user_id=posted.user_id,
         provider=asked.provider,
         model=_storable("model", model),
-        messages=(Message("user", (Text(_storable("prompt", asked.prompt)),)),),
-        endpoint="/llm/image-completion/",
-        session_id=asked.session_id,
+        messages=messages,
+        endpoint=endpoint,
+        session_id=session_id,
         params=params,
         tool_choice=tool_choice,
         key_id=asked.api_key_id,
-        parent_message_id=asked.parent_message_id,
+        parent_message_id=parent_message_id,
         request_id=posted.request_id,
-        image=Upload(image.data, image.filename),
+        image=image,
     )
-    return _with_a_session(ask), asked.stream
-
-
-def _with_a_session(ask: Ask) -> Ask:
-    if ask.parent_message_id is not None and ask.session_id is None:
-        raise InvalidRequestError("parent_message_id: goes with session_id.")
-    return ask
 
 
 def _fields(texts: dict[str, str]) -> ImageCompletionRequest:

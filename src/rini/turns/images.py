@@ -40,23 +40,30 @@ class Images:
             return ask
         limits = image_limits(ask.provider, ask.model)
         info = await unhurried(inspect, upload.data)
-        return _with_image(ask, await unhurried(_media, upload.data, info, limits))
+        image = Image(await unhurried(_media, upload.data, info, limits))
+        last = ask.messages[-1]
+        asked = msgspec.structs.replace(last, parts=(image, *last.parts))
+        return msgspec.structs.replace(ask, messages=(*ask.messages[:-1], asked))
 
     async def kept(self, ask: Ask) -> Ask:
         """Keep the file that was received and return ``ask`` with an image that names it. Raises FilesUnavailableError.
 
         A message must name it soon, or ``forget`` it.
         """
-        upload, image = ask.image, ask.messages[-1].parts[0]
+        last, upload = ask.messages[-1], ask.image
+        image, *others = last.parts
         if upload is None or not isinstance(image, Image):
             return ask
         mime_type = type_of(upload.data) or ""
         reference = await self._files.save(ask.user_id, upload.data, mime_type)
         self._remember(reference, image_limits(ask.provider, ask.model), image.media)
-        file = StoredFile(reference, mime_type, safe_filename(upload.filename))
-        without = msgspec.structs.replace(ask.messages[-1], parts=ask.messages[-1].parts[1:])
-        ask = msgspec.structs.replace(ask, messages=(*ask.messages[:-1], without), file=file, image=None)
-        return _with_image(ask, Media(url=SCHEME + reference, mime_type=mime_type))
+        named = Image(Media(url=SCHEME + reference, mime_type=mime_type))
+        return msgspec.structs.replace(
+            ask,
+            messages=(*ask.messages[:-1], msgspec.structs.replace(last, parts=(named, *others))),
+            file=StoredFile(reference, mime_type, safe_filename(upload.filename)),
+            image=None,
+        )
 
     async def forget(self, ask: Ask) -> None:
         """Delete the file of a question that was not stored."""
@@ -106,12 +113,6 @@ class Images:
         self._kept_bytes += _size(media) - (_size(before) if before else 0)
         while self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
-
-
-def _with_image(ask: Ask, media: Media) -> Ask:
-    last = ask.messages[-1]
-    asked = msgspec.structs.replace(last, parts=(Image(media), *last.parts))
-    return msgspec.structs.replace(ask, messages=(*ask.messages[:-1], asked))
 
 
 def _media(data: bytes, info: ImageInfo, limits: ImageLimits) -> Media:
