@@ -17,7 +17,9 @@ from alembic.script import ScriptDirectory
 import rini.app  # every feature's tables
 import rini.files.tables
 import rini.memory.tables
+import rini.models.tables
 import rini.tools.tables
+import rini.turns.tables
 from rini.db import metadata
 from rini.db.migrate import HEAD, MIGRATIONS, MigrationError, alone, migrate
 from tests.conftest import DATABASES

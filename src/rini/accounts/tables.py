@@ -30,3 +30,22 @@ provider_keys = sa.Table(
     sa.Index("ix_provider_keys_user_id_model_provider", "user_id", "model_provider"),
     sqlite_autoincrement=True,
 )
+
+access_tokens = sa.Table(
+    "access_tokens",
+    metadata,
+    big_id(),
+    sa.Column("user_id", big_int(), sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    # SHA-256 of the token, which has more randomness than any search goes through; hint is how it ends.
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("hint", sa.String(16), nullable=False),
+    # A JSON array of the models that it may call; NULL: all.
+    sa.Column("models", sa.Text, nullable=True),
+    sa.Column("expires_at", UtcDateTime(), nullable=True),
+    sa.Column("last_used_at", UtcDateTime(), nullable=True),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+    sa.Index("ix_access_tokens_user_id", "user_id"),
+    sa.Index("ix_access_tokens_digest", "digest", unique=True),
+    sqlite_autoincrement=True,
+)
