@@ -341,6 +341,7 @@ class ProviderError(RiniError):
     """What a provider did; ``provider_status``, ``provider_code`` and ``provider_message`` are its own, as far as it said.
 
     ``retry_after`` are the seconds that it asks to wait, ``should_retry`` its word on whether to repeat the call at all.
+    ``failure`` is all that it said (a rini.canon.Failure), ``answer`` the status, headers and body in which it did; both without the key.
 
     What to do: Do what the detail says.
     Fields: provider, model, provider_status, provider_code, provider_message.
@@ -350,6 +351,8 @@ class ProviderError(RiniError):
     code = "provider_error"
     retry_after: float | None = None
     should_retry: bool | None = None
+    failure: Any = None
+    answer: tuple[int, Mapping[str, str], bytes] | None = None
 
 
 class ProviderKeyRefusedError(ProviderError):

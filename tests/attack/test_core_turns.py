@@ -31,7 +31,7 @@ from tests.support.upstream import Conversation, openai_chunks, openai_reply
 class _Router:
     def __init__(self, url, key):
         provider = PROVIDERS["openai"]
-        self._target = Target(provider, f"{url}/v1", provider.authenticate(key), None, True)
+        self._target = Target(provider, provider.codec, f"{url}/v1", provider.authenticate(key), None, True)
 
     async def target(self, *_args):
         return self._target
@@ -108,10 +108,11 @@ class Listener:
         self.seen = 0
         self._fail_at = fail_at
 
-    async def begin(self, loaded):
+    async def begin(self, begun):
         pass
 
-    async def events(self, events):
+    async def piece(self, data, events):
+        del data
         self.seen += len(events)
         if self.seen == self._fail_at:
             raise ZeroDivisionError

@@ -12,6 +12,7 @@ from rini.canon import Message, Request, Text
 from rini.errors import ProviderError, ProviderUnavailableError, RiniError
 from rini.inference import retry
 from rini.inference.call import Stream, complete
+from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
 from rini.kit.draining import process as draining
 from rini.kit.http import Timeouts, Transport
@@ -56,16 +57,18 @@ def target_of(url, key="", provider="openai", retries=2):
     known = PROVIDERS[provider]
     base = f"{url}/v1" if provider == "openai" else url
     headers = {**known.authenticate(key), "content-type": "application/json"}
-    return Target(known, base, headers, None, trusted=True, key=key, retries=retries)
+    return Target(known, known.codec, base, headers, None, trusted=True, key=key, retries=retries)
 
 
 async def ask(transport, target, stream):
     if not stream:
-        return (await complete(transport, target, REQUEST)).text
+        reply, _ = await complete(transport, target, Outgoing.of(target, REQUEST))
+        return reply.text
     said = ""
-    async with Stream(transport, target, Request(**{**_fields(), "stream": True})) as answer:
-        while (events := await answer.read()) is not None:
-            said += "".join(getattr(event, "text", None) or "" for event in events)
+    request = Request(**{**_fields(), "stream": True})
+    async with Stream(transport, target, Outgoing.of(target, request)) as answer:
+        while (piece := await answer.read()) is not None:
+            said += "".join(getattr(event, "text", None) or "" for event in piece[1])
     return said
 
 

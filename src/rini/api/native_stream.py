@@ -25,7 +25,7 @@ from rini.canon import (
     plain_text,
 )
 from rini.errors import RiniError
-from rini.turns.values import Loaded
+from rini.turns.values import Begun
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -45,8 +45,9 @@ class NativeStream:
         self._sent = 0
         self._kinds: dict[int, str] = {}
 
-    async def begin(self, loaded: Loaded | None) -> None:
+    async def begin(self, begun: Begun) -> None:
         """Open the answer."""
+        loaded = begun.loaded
         await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         self.begun = True
         start: dict[str, Any] = {"model": self._model}
@@ -55,7 +56,7 @@ class NativeStream:
             start["user_message"] = native_shown.message(loaded.question)
         await self._write(self._event("start", _encode(start)))
 
-    async def events(self, events: list[Event]) -> None:
+    async def piece(self, data: bytes, events: list[Event]) -> None:  # noqa: ARG002  # nobody else's bytes are passed on
         """Pass on what a reader sees of the first choice: text and thinking."""
         written = b"".join([self._shown(event) for event in events])
         if written:

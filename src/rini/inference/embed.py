@@ -122,7 +122,7 @@ class Embeddings:
             raise InvalidRequestError(f"dimensions: must be between 1 and {MOST_DIMENSIONS}.")
         provider = PROVIDERS.get(ask.provider)
         if provider is not None and provider.address == "local":
-            return await self._begin_local(ask, Target(provider, "", {}, None, trusted=True))
+            return await self._begin_local(ask, Target(provider, provider.codec, "", {}, None, trusted=True))
         if provider is not None and provider.embedding is None:
             others = ", ".join(each.name for each in PROVIDERS.values() if each.embedding is not None)
             raise NoEmbeddingsError(

@@ -8,6 +8,7 @@ import msgspec
 from rini.canon import Reply, Request, Usage
 from rini.errors import RiniError
 from rini.inference.estimate import conversation_tokens, reply_tokens
+from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
 from rini.kit.clock import monotonic, now
 from rini.kit.ids import new_call_id
@@ -70,14 +71,14 @@ class Meter:
         """Note that the first of the answer itself is here."""
         self._first_token = monotonic()
 
-    def close(self, outcome: Outcome, request: Request, reply: Reply, error: RiniError | None = None) -> UsageRecord:
+    def close(self, outcome: Outcome, outgoing: Outgoing, reply: Reply, error: RiniError | None = None) -> UsageRecord:
         """Complete the row and return it.
 
         A call that broke off before its usage was told is estimated from what was sent and what came.
         """
         usage = plausible(reply.usage) if reply.usage else None
         if outcome in ("client_left", "provider_failed", "interrupted"):
-            usage = self._estimated(request, reply, usage)
+            usage = self._estimated(outgoing.request, reply, usage)
         return self.book(outcome, usage, reply, error)
 
     def book(self, outcome: Outcome, usage: Usage | None, reply: Reply, error: RiniError | None = None) -> UsageRecord:

@@ -8,18 +8,20 @@ from rini.accounts.key_cache import KeyCache
 from rini.errors import InvalidRequestError, LocalModelError, ModelNotFoundError
 from rini.providers.catalog import PROVIDERS, Provider
 from rini.providers.local import LocalModel, LocalModelUnavailableError
+from rini.wire.codec import Codec
 
 
 class Target(msgspec.Struct, frozen=True):
     """Everything that a call needs to know of the other side. ``trusted`` addresses are the operator's own.
 
-    ``key`` is in ``headers`` too, in the provider's own form.
+    ``codec`` is the wire format of the call. ``key`` is in ``headers`` too, in the provider's own form.
 
     ``revive`` brings a target that cannot be reached back to life, where that can be done: the model in the box.
     ``retries`` is how often a call that it did not begin to answer is repeated. ``tools`` says whether its models call any.
     """
 
     provider: Provider
+    codec: Codec
     base_url: str
     headers: Mapping[str, str]
     key_id: int | None
@@ -44,8 +46,10 @@ class Router:
         self._addresses = addresses
         self._local_model = local_model
 
-    async def target(self, user_id: int, provider_name: str, model: str, key_id: int | None = None) -> Target:
-        """Return where ``user_id``'s call of a provider's model goes.
+    async def target(
+        self, user_id: int, provider_name: str, model: str, key_id: int | None = None, wire: str | None = None
+    ) -> Target:
+        """Return where ``user_id``'s call of a provider's model goes. ``wire`` is the client's own format, if it speaks one.
 
         Raises InvalidRequestError for an unknown provider, ProviderKeyMissingError without a key, LocalModelError when the
         model in the box is not to be had, ModelNotFoundError when it has another name.
@@ -59,6 +63,7 @@ class Router:
         key = await self._keys.open(user_id, provider.name, key_id)
         return Target(
             provider=provider,
+            codec=provider.codec_for(wire),
             base_url=key.base_url or self._addresses[provider.name],
             headers={**provider.authenticate(key.value), "content-type": "application/json"},
             key_id=key.id,
@@ -86,6 +91,7 @@ class Router:
 
         return Target(
             provider=provider,
+            codec=provider.codec,
             base_url=endpoint.base_url,
             headers={**provider.authenticate(endpoint.api_key), "content-type": "application/json"},
             key_id=None,

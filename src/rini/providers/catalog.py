@@ -34,6 +34,7 @@ class EmbeddingCall(msgspec.Struct, frozen=True):
 class Provider(msgspec.Struct, frozen=True):
     """One provider.
 
+    ``codec`` is what it is asked in; ``others`` are further wire formats that it speaks, for clients that speak them too.
     ``authenticate`` returns the headers that carry a key. ``key`` says whether a user's key is needed, and ``address`` where
     the provider stands: the operator's setting, the key's ``base_url``, or this machine. ``embedding`` is None where it has no
     embeddings, and where they are made in this process.
@@ -45,6 +46,15 @@ class Provider(msgspec.Struct, frozen=True):
     authenticate: Callable[[str], Mapping[str, str]]
     address: Literal["setting", "key", "local"]
     embedding: EmbeddingCall | None = None
+    others: tuple[Codec, ...] = ()
+
+    def codec_for(self, wire: str | None) -> Codec:
+        """Return the codec in which a client of the format ``wire`` is best served: its own where the provider speaks it."""
+        if wire is not None and wire != self.codec.name:
+            for codec in self.others:
+                if codec.name == wire:
+                    return codec
+        return self.codec
 
     @property
     def needs_key(self) -> bool:

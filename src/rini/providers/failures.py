@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from rini.canon import Failure, FailureKind
 from rini.errors import (
     AddressRefusedError,
@@ -75,7 +77,7 @@ def failure_error(failure: Failure, provider: Provider, model: str, key: str = "
     if failure.kind in ("rate_limited", "overloaded"):
         wait = failure.retry_after if failure.retry_after is not None else DEFAULT_RETRY_AFTER
         headers["retry-after"] = str(round(min(max(wait + 0.49, 1.0), LONGEST_RETRY_AFTER)))
-    return _CLASSES[failure.kind](
+    error = _CLASSES[failure.kind](
         f"{sentence}: {message}" if message else f"{sentence}.",
         headers=headers,
         provider=provider.name,
@@ -84,6 +86,18 @@ def failure_error(failure: Failure, provider: Provider, model: str, key: str = "
         provider_code=None if failure.code is None else _without(key, failure.code)[:LONGEST_MESSAGE],
         provider_message=message or None,
     )
+    error.failure = msgspec.structs.replace(
+        failure,
+        message=message or sentence,
+        code=error.fields["provider_code"],
+        raw=None if failure.raw is None or _quotes(key, failure.raw) else failure.raw,
+    )
+    return error
+
+
+def without_key(key: str, body: bytes) -> bytes:
+    """Return ``body`` without the key, which some servers quote when they refuse it."""
+    return body.replace(key.encode(), b"***") if len(key) >= SHORTEST_SECRET else body
 
 
 def blocked_error(provider: Provider, model: str) -> ProviderError:
@@ -128,5 +142,8 @@ def transport_error(error: TransportError, provider: Provider) -> RiniError:
 
 
 def _without(key: str, text: str) -> str:
-    """Return ``text`` without the key, which some servers quote when they refuse it."""
     return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text
+
+
+def _quotes(key: str, value: object) -> bool:
+    return len(key) >= SHORTEST_SECRET and key.encode() in msgspec.json.encode(value)

@@ -12,7 +12,7 @@ from rini.inference.meter import plausible
 from rini.telemetry import logs
 from rini.turns.journal import Left, abandoned
 from rini.turns.settle import Settlement, settle
-from rini.turns.tool_use import with_ids
+from rini.turns.tool_use import CallIds
 from rini.usage import ledger
 from rini.usage.ledger import UsageRecord
 from rini.usage.prices import Prices
@@ -72,7 +72,7 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
 def _broken_off(prices: Prices, left: Left) -> tuple[UsageRecord, tuple[Part, ...]]:
     """Return the row of a call that broke off, and all that was said in its turn."""
     call = left.call
-    reply = with_ids(left.builder.reply(), call.before)
+    reply = CallIds(call.before).complete(left.builder.reply())
     record = call.record
     record.outcome = "interrupted"
     record.usage_estimated = True

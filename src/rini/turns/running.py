@@ -1,22 +1,37 @@
 """A call while it runs: what came so far, and how long it took."""
 
-from rini.canon import Event, Part, PartDelta, PartStart, Reply, ReplyBuilder, Request, StreamFailure, ToolResult
+from collections.abc import Mapping
+
+from rini.canon import (
+    Event,
+    Part,
+    PartDelta,
+    PartStart,
+    Reply,
+    ReplyBuilder,
+    StreamFailure,
+    ToolResult,
+)
 from rini.errors import RiniError
 from rini.inference.call import Stream, complete
 from rini.inference.meter import Meter
+from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
 from rini.kit.http import Transport
 from rini.providers.failures import blocked_error, failure_error, malformed_error
 from rini.telemetry import metrics
 from rini.turns.journal import Journal, Open
-from rini.turns.tool_use import with_ids
-from rini.turns.values import Listener, Loaded
+from rini.turns.tool_use import CallIds
+from rini.turns.values import Begun, Listener, Loaded
 from rini.usage.usage_record import Outcome, UsageRecord
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class RunningCall:
     """One call of a provider on behalf of a turn. ``loaded`` is None in a stateless one.
 
+    ``shows_refusals`` says that the client's format has a place for an answer of which a filter left nothing; else that is an error.
     ``earlier`` are the calls of the same turn that are over, ``before`` is what they and the tools said, ``tool_ms`` how long tools took.
     ``begun`` says that the provider began to answer, ``answered`` that its whole answer is there.
     """
@@ -24,16 +39,18 @@ class RunningCall:
     def __init__(
         self,
         target: Target,
-        request: Request,
+        outgoing: Outgoing,
         loaded: Loaded | None,
         meter: Meter,
         journal: Journal,
         earlier: tuple[UsageRecord, ...] = (),
         before: tuple[Part, ...] = (),
         tool_ms: int = 0,
+        *,
+        shows_refusals: bool = False,
     ) -> None:
         self.target = target
-        self.request = request
+        self.outgoing = outgoing
         self.loaded = loaded
         self.meter = meter
         self.earlier = earlier
@@ -41,11 +58,15 @@ class RunningCall:
         self.answered = False
         self.tool_ms = tool_ms
         self._before = before
+        self._shows_refusals = shows_refusals
         self._results: tuple[ToolResult, ...] = ()
         self._journal = journal
         self._builder = ReplyBuilder()
         self._whole: Reply | None = None
-        record, wire = meter.record, target.provider.codec.name
+        self._body: bytes | None = None
+        self._headers = _NOTHING
+        self._call_ids = CallIds(before)
+        record, wire = meter.record, target.codec.name
         if loaded is None:
             journal.begin(Open(record, wire, earlier=earlier, before=before))
             return
@@ -54,6 +75,16 @@ class RunningCall:
         journal.begin(
             Open(record, wire, loaded.session_id, loaded.question.id, loaded.memory_ids, earlier=earlier, before=before)
         )
+
+    @property
+    def beginning(self) -> Begun:
+        """What is known of the answer before any of it."""
+        return Begun(self.loaded, self.outgoing, self._headers)
+
+    @property
+    def body(self) -> bytes | None:
+        """The bytes of a whole answer."""
+        return self._body
 
     @property
     def reply(self) -> Reply:
@@ -69,13 +100,16 @@ class RunningCall:
     async def run(self, transport: Transport, listener: Listener | None) -> None:
         """Get the answer; with a ``listener`` piece by piece. Raises RiniError."""
         if listener is None:
-            self._whole = with_ids(await complete(transport, self.target, self.request), self._before)
+            reply, response = await complete(transport, self.target, self.outgoing)
+            self._whole = reply if self.outgoing.passes else self._call_ids.complete(reply)
+            self._body, self._headers = response.body, response.headers
         else:
             await self._stream(transport, listener)
-            self._whole = with_ids(self._builder.reply(), self._before)
-        self._refuse_empty()
+            self._whole = self._builder.reply()
+        if not self.outgoing.passes:
+            self._refuse_empty()
         self.answered = True
-        self.meter.close("complete", self.request, self._whole)
+        self.meter.close("complete", self.outgoing, self._whole)
 
     def pause(self, results: tuple[ToolResult, ...] = (), tool_ms: int = 0) -> None:
         """Note that the turn goes on with a tool, or with its ``results``: on the disk before the client sees them."""
@@ -86,43 +120,50 @@ class RunningCall:
     def close(self, outcome: Outcome, error: RiniError | None = None) -> tuple[UsageRecord, ...]:
         """Complete the ledger's row of this call, unless its answer was whole, and return those of the whole turn."""
         if not self.answered:
-            self.meter.close(outcome, self.request, self.reply, error)
+            self.meter.close(outcome, self.outgoing, self.reply, error)
         return (*self.earlier, self.meter.record)
 
     async def _stream(self, transport: Transport, listener: Listener) -> None:
-        async with Stream(transport, self.target, self.request) as stream:
+        async with Stream(transport, self.target, self.outgoing) as stream:
             self.begun = True
+            self._headers = stream.headers
             metrics.stream_opened()
             try:
                 if not self.earlier:
-                    await listener.begin(self.loaded)
-                while (events := await stream.read()) is not None:
-                    if events:
-                        await self._pass_on(events, listener)
+                    await listener.begin(self.beginning)
+                while (piece := await stream.read()) is not None:
+                    await self._take(*piece, listener)
                 if events := stream.close_decoder():
-                    await self._pass_on(events, listener)
+                    await self._take(b"", events, listener)
             finally:
                 metrics.stream_closed()
 
-    def _refuse_empty(self) -> None:
-        """Raise RefusedBySafetyError for an answer that a filter left nothing of, ProviderMalformedError for one that is none."""
-        choices = self.reply.choices
-        if not choices:
-            raise malformed_error("it holds no answer.", self.target.provider)
-        if all(not choice.parts and choice.finish_reason == "safety" for choice in choices):
-            raise blocked_error(self.target.provider, self.request.model)
-
-    async def _pass_on(self, events: list[Event], listener: Listener) -> None:
+    async def _take(self, data: bytes, events: list[Event], listener: Listener) -> None:
+        if not events:
+            if self.outgoing.passes:
+                await listener.piece(data, events)
+            return
         if self.meter.awaits_first_token and any(isinstance(event, PartStart | PartDelta) for event in events):
             self.meter.first_token()
+        if not self.outgoing.passes:
+            self._call_ids.give(events)
         add = self._builder.add
         for event in events:
             add(event)
         if self.loaded is not None:
             # On the disk before the client sees it, so that kill -9 loses nothing that was seen.
             self._journal.add(self.meter.record.call_id, events)
-        failed = events[-1]
-        if isinstance(failed, StreamFailure):
-            await listener.events(events[:-1])
-            raise failure_error(failed.failure, self.target.provider, self.request.model, self.target.key)
-        await listener.events(events)
+        await listener.piece(data, events)
+        last = events[-1]
+        if isinstance(last, StreamFailure):
+            raise failure_error(last.failure, self.target.provider, self.outgoing.model, self.target.key)
+
+    def _refuse_empty(self) -> None:
+        """Raise RefusedBySafetyError for an answer that a filter left nothing of, ProviderMalformedError for one that is none."""
+        choices = self.reply.choices
+        if not choices:
+            raise malformed_error("it holds no answer.", self.target.provider)
+        if not self._shows_refusals and all(
+            not choice.parts and choice.finish_reason == "safety" for choice in choices
+        ):
+            raise blocked_error(self.target.provider, self.outgoing.model)

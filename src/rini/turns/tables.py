@@ -10,9 +10,10 @@ tool_thoughts = sa.Table(
     sa.Column("user_id", big_int(), sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     # SHA-256 of the call's id, which may be of any length.
     sa.Column("call_id", sa.String(64), primary_key=True),
-    # The format whose provider thought them: they are valid there alone.
+    # The format and the model that thought them: they are valid there alone.
     sa.Column("wire", sa.String(64), nullable=False),
-    # A JSON array of canon's parts.
+    sa.Column("model", sa.Text, nullable=False),
+    # The model's whole answer: a JSON array of canon's parts.
     sa.Column("parts", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Index("ix_tool_thoughts_created_at", "created_at"),

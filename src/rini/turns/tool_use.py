@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from rini.canon import Message, Part, Reply, Request, Text, Tool, ToolCall, ToolChoice, ToolResult
+from rini.canon import Event, Message, Part, PartStart, Reply, Request, Text, Tool, ToolCall, ToolChoice, ToolResult
 from rini.kit.ids import new_tool_call_id
 from rini.providers.tool_calls import holds_to_one_call, needs_declared_tools
 from rini.tools.toolbox import Offer
@@ -45,25 +45,38 @@ def calls_to_make(reply: Reply) -> tuple[ToolCall, ...]:
     return () if not reply.choices or reply.choices[0].finish_reason in _CUT_OFF else calls_of(reply)
 
 
-def with_ids(reply: Reply, before: tuple[Part, ...] = ()) -> Reply:
-    """Return the reply with an id for every tool call that no other one has in its turn, of which ``before`` came earlier.
+class CallIds:
+    """Gives every tool call of a turn an id that no other one in it has; ``before`` is what was said in it already.
 
     Some providers give none, some the same again, and others cannot do without.
     """
-    calls = calls_of(reply)
-    if not calls:
-        return reply
-    taken = {part.id for part in before if isinstance(part, ToolCall)}
-    parts: list[Part] = []
-    for part in reply.choices[0].parts:
-        own = part
-        if isinstance(part, ToolCall):
-            if not part.id or part.id in taken or len(part.id) > LONGEST_ID:
-                own = msgspec.structs.replace(part, id=new_tool_call_id())
-            taken.add(part.id)
-        parts.append(own)
-    first = msgspec.structs.replace(reply.choices[0], parts=tuple(parts))
-    return msgspec.structs.replace(reply, choices=(first, *reply.choices[1:]))
+
+    def __init__(self, before: tuple[Part, ...] = ()) -> None:
+        self._taken = {part.id for part in before if isinstance(part, ToolCall)}
+
+    def give(self, events: list[Event]) -> None:
+        """Exchange, in place, what begins a call without an id of its own."""
+        for place, event in enumerate(events):
+            if type(event) is PartStart and type(event.part) is ToolCall:
+                events[place] = msgspec.structs.replace(event, part=self._of(event.part))
+
+    def complete(self, reply: Reply) -> Reply:
+        """Return the reply with an id for every call."""
+        if not any(type(part) is ToolCall for choice in reply.choices for part in choice.parts):
+            return reply
+        choices = [
+            msgspec.structs.replace(
+                choice, parts=tuple([self._of(part) if type(part) is ToolCall else part for part in choice.parts])
+            )
+            for choice in reply.choices
+        ]
+        return msgspec.structs.replace(reply, choices=tuple(choices))
+
+    def _of(self, call: ToolCall) -> ToolCall:
+        if not call.id or call.id in self._taken or len(call.id) > LONGEST_ID:
+            call = msgspec.structs.replace(call, id=new_tool_call_id())
+        self._taken.add(call.id)
+        return call
 
 
 def results_of(calls: tuple[ToolCall, ...], first: ToolResult) -> tuple[ToolResult, ...]:

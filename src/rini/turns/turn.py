@@ -15,19 +15,21 @@ from rini.canon import Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
 from rini.errors import NotFoundError, RiniError, UnsupportedParameterError
 from rini.inference.meter import Meter
+from rini.inference.outgoing import Outgoing
 from rini.inference.target import Router, Target
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
 from rini.providers.parameters import request_with
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
+from rini.turns.given import as_it_came, translated
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.load import load
 from rini.turns.running import RunningCall
 from rini.turns.settle import Settlement, settle
 from rini.turns.tool_use import calls_to_make, continued, offering, results_of
-from rini.turns.values import Answer, Ask, Listener, Loaded
+from rini.turns.values import Answer, Ask, Given, Listener, Loaded
 from rini.usage.ledger import Ledger
 from rini.usage.prices import Prices
 from rini.usage.usage_record import Outcome
@@ -95,6 +97,8 @@ class Turns:
             await asyncio.wait(self._ending)
 
     async def _begin(self, ask: Ask, *, stream: bool) -> tuple[RunningCall, Offer | None]:
+        if ask.given is not None:
+            return await self._begin_given(ask, ask.given), None
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
         request = request_with(
             target.provider, ask.model, ask.params, Request(model=ask.model, messages=ask.messages, stream=stream)
@@ -115,7 +119,14 @@ class Turns:
         elif offer is not None:
             request = offering(request, offer, ask.provider)
         meter = self._meter(ask, target, stream=stream)
-        return RunningCall(target, request, loaded, meter, self._journal), offer
+        return RunningCall(target, Outgoing.of(target, request), loaded, meter, self._journal), offer
+
+    async def _begin_given(self, ask: Ask, given: Given) -> RunningCall:
+        """Begin with a request in the client's own format: as it came where the provider speaks it too, else translated."""
+        target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id, given.codec.name)
+        outgoing = as_it_came(target, ask.model, given) or translated(target, ask.model, given)
+        meter = self._meter(ask, target, stream=given.stream)
+        return RunningCall(target, outgoing, None, meter, self._journal, shows_refusals=True)
 
     async def _offer(self, ask: Ask, target: Target) -> Offer | None:
         if ask.tool_choice is None:
@@ -158,11 +169,11 @@ class Turns:
 
     def _go_on(self, ask: Ask, call: RunningCall, results: tuple[ToolResult, ...]) -> RunningCall:
         """Return the call that follows on the tool's."""
-        request = continued(call.request, call.reply, results, call.target.provider.codec.name)
+        request = continued(call.outgoing.request, call.reply, results, call.target.codec.name)
         meter = self._meter(ask, call.target, stream=request.stream)
         return RunningCall(
             call.target,
-            request,
+            Outgoing.of(call.target, request),
             call.loaded,
             meter,
             self._journal,
@@ -198,11 +209,11 @@ class Turns:
         try:
             if loaded is None:
                 await self._ledger.record(*records)
-                return Answer(reply, records, parts)
+                return Answer(call.beginning, reply, records, parts, body=call.body)
             answer = await self._store(
                 Settlement(
                     records=records,
-                    wire=call.target.provider.codec.name,
+                    wire=call.target.codec.name,
                     parts=parts,
                     session_id=loaded.session_id,
                     question_id=loaded.question.id,
@@ -218,7 +229,7 @@ class Turns:
         if error is not None:
             error.fields["user_message_id"] = loaded.question.id
             error.fields["assistant_message_id"] = answer.id if answer is not None else None
-        return Answer(reply, records, parts, loaded.question, answer)
+        return Answer(call.beginning, reply, records, parts, loaded.question, answer, call.body)
 
     async def _store(self, settlement: Settlement) -> AnyRow | None:
         try:

@@ -7,7 +7,9 @@ import msgspec
 
 from rini.canon import Event, Message, Part, Reply, ToolCall, ToolResult
 from rini.db import AnyRow
+from rini.inference.outgoing import Outgoing
 from rini.usage.usage_record import UsageRecord
+from rini.wire.codec import Codec
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -25,12 +27,25 @@ class StoredFile(msgspec.Struct, frozen=True):
     filename: str | None
 
 
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole request in the client's own wire format, that of ``codec``.
+
+    ``passes`` is its body as a provider of the same format gets it, None where only a translation will do; ``headers`` go with it.
+    """
+
+    codec: Codec
+    body: bytes
+    stream: bool
+    passes: bytes | None = None
+    headers: Mapping[str, str] = {}
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a user asks. With ``session_id`` the session's prompt, memory and path go before ``messages`` and the turn is stored.
 
     ``params`` are call parameters by a client's names; ``key_id`` picks one of several keys; ``parent_message_id`` another
     place in the tree than the current branch's tip. ``tool_choice`` offers the user's tools: ``auto``, ``required`` or one's name.
-    ``image`` is looked at together with the last message.
+    ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
     """
 
     user_id: int
@@ -46,6 +61,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | None = None
     image: Upload | None = None
     file: StoredFile | None = None
+    given: Given | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -57,28 +73,38 @@ class Loaded(msgspec.Struct, frozen=True):
     memory_ids: tuple[int, ...] = ()
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """What is known when the provider begins to answer: what it was sent, and the ``headers`` of its answer."""
+
+    loaded: Loaded | None
+    outgoing: Outgoing
+    headers: Mapping[str, str]
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A finished turn. ``parts`` are all that the model and its tools said, ``reply`` the last call's; one record for each call.
 
-    The rows are None in a stateless turn.
+    The rows are None in a stateless turn. ``body`` are the bytes of the provider's last answer, None where it was streamed.
     """
 
+    begun: Begun
     reply: Reply
     records: tuple[UsageRecord, ...]
     parts: tuple[Part, ...]
     question: AnyRow | None = None
     answer: AnyRow | None = None
+    body: bytes | None = None
 
 
 class Listener(Protocol):
     """Whoever follows a streamed answer."""
 
-    async def begin(self, loaded: Loaded | None) -> None:
+    async def begin(self, begun: Begun) -> None:
         """Take note that the provider began to answer."""
         ...
 
-    async def events(self, events: list[Event]) -> None:
-        """Take more of the answer, in the provider's order."""
+    async def piece(self, data: bytes, events: list[Event]) -> None:
+        """Take more of the answer, in the provider's order: the bytes and what they say."""
         ...
 
     async def tool_called(self, call: ToolCall) -> None:

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("user_id", big, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("call_id", sa.String(64), primary_key=True),
         sa.Column("wire", sa.String(64), nullable=False),
+        sa.Column("model", sa.Text, nullable=False),
         sa.Column("parts", sa.Text, nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
     )
