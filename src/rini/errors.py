@@ -9,9 +9,13 @@ RiniError
 │   └── NoEmbeddingsError         400 no_embeddings
 ├── NotAuthenticatedError         401 not_authenticated
 ├── SignupClosedError             403 signup_closed
+├── TokenNotAllowedError          403 token_not_allowed
+├── ModelNotAllowedError          403 model_not_allowed
 ├── NotFoundError                 404 not_found
 ├── MethodNotAllowedError         405 method_not_allowed
 ├── ConfirmationNeededError       409 confirmation_needed
+├── TooManyTokensError            409 too_many_tokens
+├── AliasTakenError               409 alias_taken
 ├── BodyTooLargeError             413 body_too_large
 ├── InvalidRequestError           422 invalid_request
 │   ├── UnsupportedParameterError 422 unsupported_parameter
@@ -116,7 +120,7 @@ class NoEmbeddingsError(BadRequestError):
 class NotAuthenticatedError(RiniError):
     """There is no token, or it is not valid (any more).
 
-    What to do: Send `Authorization: Bearer …` with a token of POST /users/, or of `rini user token`.
+    What to do: Send `Authorization: Bearer …` with a token of POST /users/, of POST /users/me/tokens or of `rini user token`.
     """
 
     status = 401
@@ -134,6 +138,27 @@ class SignupClosedError(RiniError):
 
     status = 403
     code = "signup_closed"
+
+
+class TokenNotAllowedError(RiniError):
+    """An access token may not do this.
+
+    What to do: Send the JWT of POST /users/; when it has expired, the operator makes another (`rini user token`).
+    """
+
+    status = 403
+    code = "token_not_allowed"
+
+
+class ModelNotAllowedError(RiniError):
+    """The access token may not call this model.
+
+    What to do: Take a model that the detail names, or another token.
+    Fields: provider, model.
+    """
+
+    status = 403
+    code = "model_not_allowed"
 
 
 class NotFoundError(RiniError):
@@ -165,6 +190,26 @@ class ConfirmationNeededError(RiniError):
 
     status = 409
     code = "confirmation_needed"
+
+
+class TooManyTokensError(RiniError):
+    """The user has as many access tokens as one may have.
+
+    What to do: Delete one that is not used any more.
+    """
+
+    status = 409
+    code = "too_many_tokens"
+
+
+class AliasTakenError(RiniError):
+    """The user has an alias of that name.
+
+    What to do: Take another name, or change the alias with PUT /models/aliases/{alias}.
+    """
+
+    status = 409
+    code = "alias_taken"
 
 
 class BodyTooLargeError(RiniError):

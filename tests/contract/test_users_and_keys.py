@@ -33,6 +33,10 @@ def test_a_new_user_gets_a_token_that_names_it(server: Server):
     ("method", "path"),
     [
         ("GET", "/users/me"),
+        ("POST", "/users/me/tokens"),
+        ("GET", "/users/me/tokens"),
+        ("GET", "/users/me/tokens/1"),
+        ("DELETE", "/users/me/tokens/1"),
         ("POST", "/api-keys/"),
         ("GET", "/api-keys/"),
         ("GET", "/api-keys/1"),
@@ -52,7 +56,7 @@ def test_a_new_user_gets_a_token_that_names_it(server: Server):
     ],
 )
 def test_without_a_token_everything_is_401(server: Server, method: str, path: str):
-    for token in (None, "nonsense", "a.b.c"):
+    for token in (None, "nonsense", "a.b.c", f"rini_{'x' * 43}"):
         answer = Client(server.url, token).request(method, path, {} if method in ("POST", "PUT") else None)
         assert answer.status == 401, (method, path, token)
         assert answer.headers["www-authenticate"] == "Bearer"

@@ -26,6 +26,7 @@ class Things:
             "session_id": session,
             "message_id": self._made(f"/sessions/{session}/messages/", role="user", content="x"),
             "entry_id": self._made(f"/sessions/{session}/memory", memory_type="Fact", content="x"),
+            "token_id": self._made("/users/me/tokens", name="x"),
             "key_id": self.client.get("/api-keys/").json[0]["id"],
             "connection_id": self._made("/mcp-connections/", name="calculator", url=mcp),
         }

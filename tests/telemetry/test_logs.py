@@ -16,7 +16,8 @@ OPENAI = "sk-proj-abcDEF0123456789_abcdef"
 ANTHROPIC = "sk-ant-api03-abcdefghijklmnop-qrst_uv"
 GOOGLE = "AIzaSyA1234567890abcdefghijklmnopqrstu"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl-_"
-SECRETS = [OPENAI, ANTHROPIC, GOOGLE, JWT]
+ACCESS_TOKEN = "rini_Zk3-abcdefghijklmnopqrstuvwxyz_0123456789ABCDE"
+SECRETS = [OPENAI, ANTHROPIC, GOOGLE, JWT, ACCESS_TOKEN]
 log = logs.get_logger("test")
 
 

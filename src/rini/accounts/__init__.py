@@ -1,1 +1,1 @@
-"""Users, their access tokens and their encrypted provider keys."""
+"""Users, their tokens and their encrypted provider keys."""

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs that name a user."""
+"""The tokens of POST /users/ and `rini user`: JWTs that name a user, for some hours."""
 
 from datetime import timedelta
 from typing import Literal

@@ -10,10 +10,10 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
+from rini.api.credentials import current_caller
 from rini.api.lean import (
     JSON_HEADERS,
     ClientLeftError,
-    current_user,
     decode_body,
     read_body,
     send_json,
@@ -99,10 +99,11 @@ class EmbeddingsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        user_id = await current_user(scope, self._access)
+        caller = await current_caller(scope, self._access)
         request_id: str | None = scope.get("rini.request_id")
         try:
-            ask = embedding_ask(user_id, request_id, await read_body(receive))
+            ask = embedding_ask(caller.user_id, request_id, await read_body(receive))
+            caller.check_model(ask.provider, ask.model)
             await while_connected(receive, lambda: self._answer(ask, send))
         except ClientLeftError:
             return

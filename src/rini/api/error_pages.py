@@ -33,6 +33,7 @@ def _and_below(kind: type[RiniError]) -> Iterator[type[RiniError]]:
 
 
 _OF_A_MODELS_CALL = (
+    errors.ModelNotAllowedError,
     errors.ProviderKeyMissingError,
     errors.NotFoundError,
     errors.UnsupportedParameterError,
@@ -51,7 +52,14 @@ _OF_A_TURN = (
 
 _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "create_user": (errors.SignupClosedError, errors.TooManyRequestsError),
-    "create_key": (errors.AddressRefusedError,),
+    "delete_user": (errors.TokenNotAllowedError,),
+    "create_token": (errors.TokenNotAllowedError, errors.TooManyTokensError),
+    "list_tokens": (errors.TokenNotAllowedError,),
+    "read_token": (errors.TokenNotAllowedError,),
+    "delete_token": (errors.TokenNotAllowedError,),
+    "create_key": (errors.TokenNotAllowedError, errors.AddressRefusedError),
+    "update_key": (errors.TokenNotAllowedError,),
+    "delete_key": (errors.TokenNotAllowedError,),
     "delete_message": (errors.ConfirmationNeededError,),
     "read_file": (errors.FilesUnavailableError,),
     "list_entries": (errors.NotFoundError,),

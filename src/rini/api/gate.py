@@ -6,12 +6,11 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
-from rini.api.lean import current_user
-from rini.api.problems import render
+from rini.api.credentials import current_caller
+from rini.api.routes import LeanRoutes
 from rini.errors import BodyTooLargeError, RiniError, ShuttingDownError
 from rini.kit.draining import Draining
 
@@ -33,8 +32,9 @@ class Gate:
     While the process drains it refuses new requests.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, draining: Draining, access: Access) -> None:
+    def __init__(self, app: LeanRoutes, max_body_bytes: int, draining: Draining, access: Access) -> None:
         self._app = app
+        self._render = app.render
         self._most = max_body_bytes
         self._draining = draining
         self._access = access
@@ -48,7 +48,7 @@ class Gate:
         if draining.begun and scope["path"] not in ALWAYS_ANSWERED:
             refusal = ShuttingDownError()
             refusal.headers["connection"] = "close"
-            await render(Request(scope), refusal)(scope, receive, send)
+            await self._render(scope, refusal)(scope, receive, send)
             return
         draining.in_flight += 1
         try:
@@ -60,7 +60,7 @@ class Gate:
                 return
             if (length is None or length > LARGEST_FROM_STRANGERS) and scope["path"] not in OPEN:
                 try:
-                    await current_user(scope, self._access)
+                    await current_caller(scope, self._access)
                 except RiniError as error:
                     await self._refuse(error, scope, receive, send)
                     return
@@ -76,7 +76,7 @@ class Gate:
                 message["more_body"] = True
             await send(message)
 
-        await render(Request(scope), error)(scope, receive, send_open)
+        await self._render(scope, error)(scope, receive, send_open)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while (await receive()).get("more_body", False):

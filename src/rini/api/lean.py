@@ -4,58 +4,19 @@ Each takes the raw request and sends its own answer. The request id, the log lin
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
-from rini.api.problems import on_http_error, render
-from rini.errors import InvalidRequestError, MethodNotAllowedError, RiniError
+from rini.api.credentials import current_caller
+from rini.errors import InvalidRequestError
 
 T = TypeVar("T")
 
 JSON_HEADERS = (b"content-type", b"application/json")
-
-
-class Route(NamedTuple):
-    """What logs and metrics call an endpoint."""
-
-    path_format: str
-
-
-class LeanRoutes:
-    """POST on exact paths, with or without their trailing slash; all else goes on to ``others``.
-
-    These endpoints stand before FastAPI, whose layers cost a call of a model a sixth of its CPU time (docs/performance.md).
-    """
-
-    def __init__(self, endpoints: Mapping[str, ASGIApp], others: ASGIApp) -> None:
-        self._others = others
-        self._routes: dict[str, tuple[Route, ASGIApp]] = {}
-        for path, endpoint in endpoints.items():
-            self._routes[path] = self._routes[path.rstrip("/")] = (Route(path), endpoint)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the endpoint, and answer with the error document of what it raises before it began to answer."""
-        found = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
-            await self._others(scope, receive, send)
-            return
-        scope["route"], endpoint = found
-        try:
-            if scope["method"] != "POST":
-                path = found[0].path_format
-                raise MethodNotAllowedError(f"{path} takes POST, not {scope['method']}.", headers={"allow": "POST"})
-            await endpoint(scope, receive, send)
-        except RiniError as error:
-            await render(Request(scope), error)(scope, receive, send)
-        except HTTPException as error:  # the gate's, for a body that turns out too large on the way
-            answer = await on_http_error(Request(scope), error)
-            await answer(scope, receive, send)
 
 
 class ClientLeftError(Exception):
@@ -112,12 +73,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 async def current_user(scope: Scope, access: Access) -> int:
     """Return the id of the user whose token the request carries. Raises NotAuthenticatedError."""
-    authorization = header(scope, b"authorization")
-    user_id = access.known(authorization)
-    if user_id is None:
-        user_id = await access.check(authorization)
-    scope["rini.user_id"] = user_id
-    return user_id
+    return (await current_caller(scope, access)).user_id
 
 
 async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:

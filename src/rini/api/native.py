@@ -8,7 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api import native_shown
-from rini.api.lean import ClientLeftError, current_user, header, read_body, send_json, while_connected
+from rini.api.credentials import current_caller
+from rini.api.lean import ClientLeftError, header, read_body, send_json, while_connected
 from rini.api.native_asks import Posted
 from rini.api.native_stream import NativeStream
 from rini.errors import RiniError, ShuttingDownError
@@ -36,13 +37,14 @@ class NativeEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        user_id = await current_user(scope, self._access)
+        caller = await current_caller(scope, self._access)
         request_id: str | None = scope.get("rini.request_id")
         try:
             # The body has no name here: it may be an image's, and would be held as long as the turn takes.
             ask, streamed = self._ask(
-                Posted(user_id, request_id, header(scope, b"content-type") or "", await read_body(receive))
+                Posted(caller.user_id, request_id, header(scope, b"content-type") or "", await read_body(receive))
             )
+            caller.check_model(ask.provider, ask.model)
             if streamed:
                 await while_connected(receive, lambda: self._stream(ask, send, request_id))
             else:

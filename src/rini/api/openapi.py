@@ -10,7 +10,7 @@ from rini.api.lean_pages import add_endpoints
 from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER
 
 TAGS = {
-    "users": "A user is a token: whoever holds it is that user.",
+    "users": "A user is a token: whoever holds it is that user. Programs get access tokens of their own.",
     "api-keys": "Your keys of providers. They are stored encrypted and never shown again.",
     "sessions": "Conversations that are kept. A session has a system prompt, and its messages form a tree.",
     "messages": "What was said, with the branches of the conversation.",

@@ -11,16 +11,15 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from rini import __version__
 from rini.accounts import endpoints as account_endpoints
-from rini.api import embeddings, native_asks, native_shown, problems, service
+from rini.api import problems, service
 from rini.api.gate import Gate
-from rini.api.lean import LeanRoutes
-from rini.api.native import NativeEndpoint
 from rini.api.openapi import describe, operation_id
+from rini.api.routes import LeanRoutes
 from rini.api.slashes import OtherSlash
+from rini.app.lean import lean_routes
 from rini.app.parts import Parts
 from rini.errors import RiniError
 from rini.kit.draining import process
@@ -41,25 +40,8 @@ def create_app(settings: Settings) -> RequestContext:
     MigrationError where that is not possible, so that the server does not start.
     """
     parts = Parts(settings)
-    lean = LeanRoutes(_models(parts), _api(parts))
+    lean = LeanRoutes(lean_routes(parts), _api(parts))
     return RequestContext(Gate(lean, settings.max_body_bytes, process, parts.access))
-
-
-def _models(parts: Parts) -> dict[str, ASGIApp]:
-    """Return the endpoints that call models, by their paths."""
-    turns, access = parts.turns, parts.access
-    return {
-        "/llm/text-completion/": NativeEndpoint(
-            turns, access, native_asks.text_completion, native_shown.text_completion
-        ),
-        "/llm/chat-completions/": NativeEndpoint(
-            turns, access, native_asks.chat_completion, native_shown.chat_completion
-        ),
-        "/llm/image-completion/": NativeEndpoint(
-            turns, access, native_asks.image_completion, native_shown.text_completion
-        ),
-        embeddings.PATH: embeddings.EmbeddingsEndpoint(parts.embeddings, access),
-    }
 
 
 def _api(parts: Parts) -> FastAPI:

@@ -16,7 +16,8 @@ from rini.inference.embed import Embeddings
 from rini.inference.target import Router
 from rini.kit.draining import process
 from rini.kit.http import Timeouts, Transport
-from rini.providers.local import LocalEmbedder, LocalModel
+from rini.models.naming import ModelNames
+from rini.providers.local import EMBEDDING_MODEL_ID, LocalEmbedder, LocalModel
 from rini.settings import Settings
 from rini.telemetry import logs, metrics, slow_calls
 from rini.telemetry.traces import Tracing
@@ -46,6 +47,7 @@ class Parts:
         self.access = Access(self.issuer, self.database)
         self.key_cache = KeyCache(secrets.keyring, self.database)
         self._local_model, self._embedder = _models_in_the_box(settings)
+        self.model_names = ModelNames(self.database, _names_in_the_box(self._local_model))
         self._transport = Transport(
             timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.between_bytes_timeout),
             allowed_private_hosts=settings.allowed_private_hosts,
@@ -109,6 +111,10 @@ def _models_in_the_box(settings: Settings) -> tuple[LocalModel | None, LocalEmbe
     if settings.local_model == "off":
         return None, None
     return LocalModel(settings.run_dir, settings.local_model_path), LocalEmbedder()
+
+
+def _names_in_the_box(model: LocalModel | None) -> tuple[str, ...]:
+    return () if model is None else (model.model_id, EMBEDDING_MODEL_ID)
 
 
 def _addresses(settings: Settings) -> dict[str, str]:

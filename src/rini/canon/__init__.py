@@ -21,6 +21,7 @@ from rini.canon.event import (
 from rini.canon.extras import Extras, extras_of, with_extras
 from rini.canon.failure import Failure, FailureKind
 from rini.canon.message import Message, Role
+from rini.canon.model_info import Capabilities, ModelInfo, ModelPrices
 from rini.canon.part import (
     Audio,
     Document,
@@ -43,6 +44,7 @@ from rini.canon.usage import Usage
 
 __all__ = [
     "Audio",
+    "Capabilities",
     "Choice",
     "Document",
     "EmbeddingInput",
@@ -58,6 +60,8 @@ __all__ = [
     "Media",
     "Message",
     "Meta",
+    "ModelInfo",
+    "ModelPrices",
     "Opaque",
     "Part",
     "PartDelta",

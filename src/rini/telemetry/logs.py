@@ -250,6 +250,7 @@ _SHORT = 15  # no secret that can be told by its look is shorter
 _SECRET_TEXT = re.compile(
     r"""
     (?<![A-Za-z0-9])(?:sk-|xai-|pplx-|gsk_|hf_)[A-Za-z0-9_-]{16,}   # OpenAI, Anthropic, OpenRouter, xAI, Perplexity, Groq …
+    | rini_[A-Za-z0-9_-]{40,}                                       # this server's access tokens
     | AIza[A-Za-z0-9_-]{20,}                                        # Google
     | eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*          # a JSON Web Token
     | (?<=[Bb]earer\ )[^\s"',;]{8,}
@@ -258,7 +259,7 @@ _SECRET_TEXT = re.compile(
     """,
     re.VERBOSE,
 )
-_SECRET_BEGINNINGS = ("sk-", "xai-", "pplx-", "gsk_", "hf_", "AIza", "eyJ", "earer ", "asic ", "://")
+_SECRET_BEGINNINGS = ("sk-", "xai-", "pplx-", "gsk_", "hf_", "rini_", "AIza", "eyJ", "earer ", "asic ", "://")
 _SECRET_NAME = re.compile(
     r"authorization|api_?keys?$|(^|_)token$|secret|passw(or)?d|passphrase|cookies?$|credentials?$|private_key|master_key"
 )

@@ -22,7 +22,7 @@ from rini.providers.failures import blocked_error, failure_error, malformed_erro
 from rini.telemetry import metrics
 from rini.turns.journal import Journal, Open
 from rini.turns.tool_use import CallIds
-from rini.turns.values import Begun, Listener, Loaded
+from rini.turns.values import Begun, Given, Listener, Loaded
 from rini.usage.usage_record import Outcome, UsageRecord
 
 _NOTHING: Mapping[str, str] = {}
@@ -31,7 +31,7 @@ _NOTHING: Mapping[str, str] = {}
 class RunningCall:
     """One call of a provider on behalf of a turn. ``loaded`` is None in a stateless one.
 
-    ``shows_refusals`` says that the client's format has a place for an answer of which a filter left nothing; else that is an error.
+    ``given`` is the request in a client's own format, which has a place for an answer of which a filter left nothing; else that is an error.
     ``earlier`` are the calls of the same turn that are over, ``before`` is what they and the tools said, ``tool_ms`` how long tools took.
     ``begun`` says that the provider began to answer, ``answered`` that its whole answer is there.
     """
@@ -47,7 +47,7 @@ class RunningCall:
         before: tuple[Part, ...] = (),
         tool_ms: int = 0,
         *,
-        shows_refusals: bool = False,
+        given: Given | None = None,
     ) -> None:
         self.target = target
         self.outgoing = outgoing
@@ -58,7 +58,7 @@ class RunningCall:
         self.answered = False
         self.tool_ms = tool_ms
         self._before = before
-        self._shows_refusals = shows_refusals
+        self._given = given
         self._results: tuple[ToolResult, ...] = ()
         self._journal = journal
         self._builder = ReplyBuilder()
@@ -80,6 +80,11 @@ class RunningCall:
     def beginning(self) -> Begun:
         """What is known of the answer before any of it."""
         return Begun(self.loaded, self.outgoing, self._headers)
+
+    @property
+    def keeps_thoughts(self) -> bool:
+        """Whether the client's format has no place for the proofs of this provider's thoughts."""
+        return self._given is not None and self._given.codec.name != self.outgoing.wire
 
     @property
     def body(self) -> bytes | None:
@@ -163,7 +168,5 @@ class RunningCall:
         choices = self.reply.choices
         if not choices:
             raise malformed_error("it holds no answer.", self.target.provider)
-        if not self._shows_refusals and all(
-            not choice.parts and choice.finish_reason == "safety" for choice in choices
-        ):
+        if self._given is None and all(not choice.parts and choice.finish_reason == "safety" for choice in choices):
             raise blocked_error(self.target.provider, self.outgoing.model)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import exc
 
-from rini.canon import Request, ToolCall, ToolResult
+from rini.canon import Reply, Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
 from rini.errors import NotFoundError, RiniError, UnsupportedParameterError
 from rini.inference.meter import Meter
@@ -22,7 +22,8 @@ from rini.kit.http import Transport
 from rini.providers.parameters import request_with
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
-from rini.turns.given import as_it_came, translated
+from rini.turns import thoughts
+from rini.turns.given import as_it_came, read
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.load import load
@@ -124,9 +125,16 @@ class Turns:
     async def _begin_given(self, ask: Ask, given: Given) -> RunningCall:
         """Begin with a request in the client's own format: as it came where the provider speaks it too, else translated."""
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id, given.codec.name)
-        outgoing = as_it_came(target, ask.model, given) or translated(target, ask.model, given)
+        outgoing = as_it_came(target, ask.model, given)
+        if outgoing is None:
+            request = read(target, ask.model, given)
+            answered = thoughts.calls_of(request)
+            kept = await self._database.read(thoughts.find, ask.user_id, answered) if answered else {}
+            request, left_out = thoughts.put_back(request, target.codec.name, kept)
+            outgoing = Outgoing.of(target, request)
+            outgoing.dropped = left_out
         meter = self._meter(ask, target, stream=given.stream)
-        return RunningCall(target, outgoing, None, meter, self._journal, shows_refusals=True)
+        return RunningCall(target, outgoing, None, meter, self._journal, given=given)
 
     async def _offer(self, ask: Ask, target: Target) -> Offer | None:
         if ask.tool_choice is None:
@@ -209,6 +217,8 @@ class Turns:
         try:
             if loaded is None:
                 await self._ledger.record(*records)
+                if outcome == "complete" and call.keeps_thoughts and thoughts.worth_keeping(reply):
+                    await self._keep_thoughts(call, reply)
                 return Answer(call.beginning, reply, records, parts, body=call.body)
             answer = await self._store(
                 Settlement(
@@ -230,6 +240,13 @@ class Turns:
             error.fields["user_message_id"] = loaded.question.id
             error.fields["assistant_message_id"] = answer.id if answer is not None else None
         return Answer(call.beginning, reply, records, parts, loaded.question, answer, call.body)
+
+    async def _keep_thoughts(self, call: RunningCall, reply: Reply) -> None:
+        user_id, model = call.meter.record.user_id, call.outgoing.model
+        try:
+            await self._database.write(thoughts.keep, user_id, call.outgoing.wire, model, reply)
+        except exc.IntegrityError:
+            return  # the user was deleted meanwhile
 
     async def _store(self, settlement: Settlement) -> AnyRow | None:
         try:

@@ -46,6 +46,10 @@ class ListModel:
 
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
+        self.id = info.id
+        self.label = info.name
+        """Its name for people, if the list has one."""
+        self.context_tokens = info.context_window
         conditions = [price.constraint for price in info.prices] if isinstance(info.prices, list) else []
         conditions += [variant.constraint for variant in info.price_variants or ()]
         self.hourly = any(isinstance(condition, TimeOfDateConstraint) for condition in conditions)

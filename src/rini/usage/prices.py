@@ -69,9 +69,7 @@ class Prices:
             if len(model) > MAX_MODEL_LENGTH:
                 return _unpriced("No model has so long a name.")
             source = "list"
-            moment = at.astimezone(UTC) if at else datetime.now(UTC)
-            found = self._find(provider, model, tier, moment.date())
-            rates = found if found is None or isinstance(found, Rates) else found.rates(moment, tier)
+            rates = self._listed(provider, model, at, tier)
             if rates is None:
                 return _unpriced(f"There is no price for {model!r} of {provider}.")
         if usage.input_tokens is None and usage.output_tokens is None:
@@ -81,6 +79,19 @@ class Prices:
         except UnpriceableError as error:
             return _unpriced(str(error))
         return Price(sum(classes.values(), _ZERO), classes, source, rates.model)
+
+    def rates(self, provider: str, model: str) -> Rates | None:
+        """Return today's rates of ``model`` at the usual tier: the operator's, else the list's; ``None`` where there are none."""
+        model = model.removeprefix("models/")
+        found = self._overrides.find(provider, model)
+        if found is None and provider in LISTED and len(model) <= MAX_MODEL_LENGTH:
+            found = self._listed(provider, model, None, None)
+        return found
+
+    def _listed(self, provider: str, model: str, at: datetime | None, tier: str | None) -> Rates | None:
+        moment = at.astimezone(UTC) if at else datetime.now(UTC)
+        found = self._find(provider, model, tier, moment.date())
+        return found if found is None or isinstance(found, Rates) else found.rates(moment, tier)
 
 
 def _find(provider: str, model: str, tier: str | None, day: date) -> "Rates | ListModel | None":

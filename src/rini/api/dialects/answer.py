@@ -1,0 +1,34 @@
+"""The head of an answer in a dialect."""
+
+from rini.api.dialects.errors import PASSED_ON
+from rini.turns.values import Begun
+
+DROPPED = b"x-rini-dropped"
+LONGEST_DROPPED = 4096
+"""Bytes of the header; many clients read no longer ones."""
+
+
+def head(begun: Begun, content_type: bytes, length: int | None = None) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a good answer: what was left out of the request, and what the provider told in its own."""
+    headers = [(b"content-type", content_type)]
+    if length is None:
+        headers += [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+    else:
+        headers.append((b"content-length", b"%d" % length))
+    outgoing = begun.outgoing
+    if outgoing.dropped:
+        headers.append((DROPPED, _listed(outgoing.dropped)))
+    if outgoing.passes:
+        headers += [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in begun.headers.items()
+            if name.startswith(PASSED_ON)
+        ]
+    return headers
+
+
+def _listed(dropped: tuple[str, ...]) -> bytes:
+    text = ", ".join(dict.fromkeys(dropped)).encode("ascii", "replace")
+    if len(text) <= LONGEST_DROPPED:
+        return text
+    return text[:LONGEST_DROPPED].rpartition(b",")[0] + b", ..."

@@ -1,0 +1,58 @@
+"""Anthropic's messages: POST /v1/messages."""
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.types import Scope
+
+from rini.api.dialects.dialect import Asked, changed
+from rini.api.lean import decode_body
+from rini.canon import Reply
+from rini.errors import InvalidRequestError
+from rini.inference.outgoing import Outgoing
+from rini.providers.catalog import PROVIDERS
+from rini.wire.anthropic import ANTHROPIC
+from rini.wire.codec import Codec, StreamEncoder
+
+_PASSED_ON = frozenset((b"anthropic-beta", b"anthropic-version"))
+
+
+class _Head(msgspec.Struct):
+    model: str | None = None
+    stream: bool | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+class AnthropicMessages:
+    """The dialect."""
+
+    codec: Codec = ANTHROPIC
+
+    def read(self, scope: Scope, body: bytes) -> Asked:  # noqa: ARG002  # the body says it all
+        """Return what is asked. Raises InvalidRequestError."""
+        head = decode_body(_head, body)
+        if not head.model:
+            raise InvalidRequestError("model: is missing; name one as provider/model.")
+        return Asked(name=head.model, stream=head.stream is True, body=body)
+
+    def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:
+        """Return the body as Anthropic gets it; None for what must be translated."""
+        if PROVIDERS[provider].codec.name != self.codec.name:
+            return None
+        return asked.body if asked.name == model else changed(asked.body, model=model)
+
+    def headers(self, scope: Scope) -> Mapping[str, str]:
+        """Return the format's version and its beta features."""
+        return {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _PASSED_ON
+        }
+
+    def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:  # noqa: ARG002
+        """Return a whole answer."""
+        return self.codec.encode_reply(reply)
+
+    def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
+        """Return the encoder of a streamed one."""
+        return self.codec.stream_encoder()

@@ -1,0 +1,68 @@
+"""What sets one dialect apart from the others: how it is read, and how its answers look."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from starlette.types import Scope
+
+from rini.api.lean import decode_body
+from rini.canon import Reply
+from rini.inference.outgoing import Outgoing
+from rini.wire.codec import Codec, StreamEncoder
+
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+NO_HEADERS: Mapping[str, str] = {}
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of a request before it is known who answers it. ``name`` is the model's, as the client wrote it.
+
+    ``hides_usage`` says that the client did not ask for the usage in the stream, ``json_array`` that it wants an array in place of
+    server-sent events.
+    """
+
+    name: str
+    stream: bool
+    body: bytes
+    hides_usage: bool = False
+    json_array: bool = False
+
+
+class Dialect(Protocol):
+    """One dialect."""
+
+    codec: Codec
+
+    def read(self, scope: Scope, body: bytes) -> Asked:
+        """Return what is asked. Raises InvalidRequestError."""
+        ...
+
+    def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:
+        """Return the body as a provider of the same format gets it: as it came, but for the model's name and what the ledger needs.
+
+        None where something has to be translated.
+        """
+        ...
+
+    def headers(self, scope: Scope) -> Mapping[str, str]:
+        """Return the request's headers that belong to the format and go on to a provider of the same one."""
+        ...
+
+    def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:
+        """Return a whole answer of another format's provider."""
+        ...
+
+    def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:
+        """Return the encoder of a streamed one."""
+        ...
+
+
+def changed(body: bytes, **fields: Any) -> bytes:
+    """Return a JSON object with some of its fields set anew, and all others as they were written."""
+    return _encode({**decode_body(_fields, body), **fields})

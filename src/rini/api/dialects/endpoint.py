@@ -1,0 +1,97 @@
+"""A dialect's endpoint that asks a model, whole and streamed."""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from rini.accounts.access import Access
+from rini.api.credentials import current_caller
+from rini.api.dialects.answer import head
+from rini.api.dialects.dialect import JSON, Asked, Dialect
+from rini.api.dialects.stream import DialectStream
+from rini.api.lean import ClientLeftError, read_body, while_connected
+from rini.canon.proofs import unproven
+from rini.errors import RiniError, ShuttingDownError
+from rini.kit.draining import process as draining
+from rini.models.naming import ModelNames
+from rini.turns.turn import Turns
+from rini.turns.values import Answer, Ask, Given
+
+
+class DialectEndpoint:
+    """Answers requests of one dialect."""
+
+    def __init__(self, dialect: Dialect, turns: Turns, access: Access, names: ModelNames) -> None:
+        self._dialect = dialect
+        self._turns = turns
+        self._access = access
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises RiniError before it began to."""
+        caller = await current_caller(scope, self._access)
+        try:
+            asked = self._dialect.read(scope, await read_body(receive))
+            name = await self._names.resolve(caller.user_id, asked.name)
+            caller.check_model(name.provider, name.model)
+            ask = Ask(
+                user_id=caller.user_id,
+                provider=name.provider,
+                model=name.model,
+                messages=(),
+                endpoint=scope["route"].path_format,
+                request_id=scope.get("rini.request_id"),
+                given=Given(
+                    codec=self._dialect.codec,
+                    body=asked.body,
+                    stream=asked.stream,
+                    passes=self._dialect.passed(asked, name.provider, name.model),
+                    headers=self._dialect.headers(scope),
+                ),
+            )
+            if asked.stream:
+                await while_connected(receive, lambda: self._stream(ask, asked, send))
+            else:
+                answer = await while_connected(receive, lambda: self._whole(ask))
+                await self._send(answer, send)
+        except ClientLeftError:
+            return
+
+    async def _whole(self, ask: Ask) -> Answer:
+        try:
+            return await self._turns.take(ask)
+        except asyncio.CancelledError:
+            if draining.over:
+                raise ShuttingDownError from None
+            raise
+
+    async def _send(self, answer: Answer, send: Send) -> None:
+        begun = answer.begun
+        outgoing = begun.outgoing
+        kind = JSON
+        if outgoing.passes:
+            assert answer.body is not None
+            body = answer.body
+            kind = begun.headers.get("content-type", "application/json").encode("latin-1")
+        else:
+            reply = answer.reply if outgoing.wire == self._dialect.codec.name else unproven(answer.reply)
+            body = self._dialect.reply(reply, outgoing)
+        await send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, len(body))})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, ask: Ask, asked: Asked, send: Send) -> None:
+        stream = DialectStream(send, self._dialect, asked)
+        try:
+            await self._turns.take(ask, stream)
+        except RiniError as error:
+            if not stream.begun:
+                raise
+            await stream.error(error)
+        except asyncio.CancelledError:
+            if not draining.over:
+                raise
+            if not stream.begun:
+                raise ShuttingDownError from None
+            await stream.error(ShuttingDownError())
+        else:
+            await stream.done()

@@ -1,0 +1,91 @@
+"""Errors in a dialect's own envelope, so that each SDK raises its own class."""
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Scope
+
+from rini.api.routes import Render
+from rini.canon import Failure, FailureKind
+from rini.errors import (
+    BodyTooLargeError,
+    ContextTooLongError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NotAuthenticatedError,
+    ProviderBillingError,
+    ProviderError,
+    ProviderMalformedError,
+    ProviderTooLargeError,
+    RefusedBySafetyError,
+    RiniError,
+    UnsupportedParameterError,
+)
+from rini.wire.codec import Codec
+
+PASSED_ON = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "retry-after", "x-should-retry")
+"""Headers of a provider's answer that its own SDK reads."""
+
+# The first that fits counts.
+_KINDS: tuple[tuple[type[RiniError], FailureKind], ...] = (
+    (NotAuthenticatedError, "authentication"),
+    (ProviderBillingError, "billing"),
+    (ModelNotFoundError, "not_found"),
+    (ContextTooLongError, "context_too_long"),
+    (BodyTooLargeError, "too_large"),
+    (ProviderTooLargeError, "too_large"),
+    (RefusedBySafetyError, "safety"),
+    (ProviderMalformedError, "malformed"),
+)
+_BY_STATUS: dict[int, FailureKind] = {
+    401: "authentication",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    413: "too_large",
+    429: "rate_limited",
+    502: "server_error",
+    503: "overloaded",
+    504: "timeout",
+}
+
+
+def failure_of(error: RiniError, wire: str) -> Failure:
+    """Return the error as a provider's failure: in the provider's own words where it speaks ``wire`` itself."""
+    told: Failure | None = error.failure if isinstance(error, ProviderError) else None
+    if told is not None and told.wire == wire:
+        return told
+    wait = error.headers.get("retry-after")
+    parameter = error.fields.get("parameter")
+    return Failure(
+        kind=told.kind if told is not None else _kind(error),
+        message=error.detail,
+        code=error.code,
+        param=parameter if isinstance(parameter, str) else None,
+        retry_after=float(wait) if wait is not None else None,
+    )
+
+
+def rendering(codec: Codec) -> Render:
+    """Return what answers with an error as a provider of the format would."""
+
+    def render(_scope: Scope, error: RiniError) -> ASGIApp:
+        failure = failure_of(error, codec.name)
+        if failure.wire == codec.name and isinstance(error, ProviderError) and error.answer is not None:
+            status, told, body = error.answer
+            headers = {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
+            return Response(body, status, headers, told.get("content-type", "application/json"))
+        status, body = codec.encode_failure(failure)
+        if isinstance(error, UnsupportedParameterError):
+            status = UnsupportedParameterError.status
+        headers = {**error.headers, "x-rini-code": error.code}
+        return Response(body, status, headers, "application/json")
+
+    return render
+
+
+def _kind(error: RiniError) -> FailureKind:
+    for known, kind in _KINDS:
+        if isinstance(error, known):
+            return kind
+    if isinstance(error, InvalidRequestError):
+        return "invalid_request"
+    return _BY_STATUS.get(error.status, "invalid_request" if error.status < 500 else "server_error")

@@ -1,0 +1,114 @@
+"""The endpoints that stand before FastAPI, whose layers cost a call of a model a sixth of its CPU time (docs/performance.md)."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rini.api import problems
+from rini.errors import BodyTooLargeError, MethodNotAllowedError, RiniError
+
+Render = Callable[[Scope, RiniError], ASGIApp]
+"""Makes the answer that tells a client of an error."""
+
+
+def as_problem(scope: Scope, error: RiniError) -> ASGIApp:
+    """Return the error as an RFC 9457 problem document."""
+    return problems.render(Request(scope), error)
+
+
+class Route(NamedTuple):
+    """An endpoint. ``path_format`` is what logs and metrics call it: an exact path, or one with ``{name}`` for any text."""
+
+    path_format: str
+    endpoint: ASGIApp
+    method: str = "POST"
+    render: Render = as_problem
+
+
+class LeanRoutes:
+    """Calls the endpoint of a path, with or without its trailing slash; all else goes on to ``others``.
+
+    Of several patterns that fit, the longest counts. What stands in the place of ``{name}`` is in ``scope["path_params"]``.
+    """
+
+    def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
+        self._others = others
+        self._exact: dict[str, list[Route]] = {}
+        patterns: dict[str, list[Route]] = {}
+        for route in routes:
+            path = route.path_format
+            if "{" in path:
+                patterns.setdefault(path, []).append(route)
+                continue
+            self._exact.setdefault(path, []).append(route)
+            if path.endswith("/"):
+                self._exact[path.rstrip("/")] = self._exact[path]
+        self._patterns = [_Pattern.of(path, patterns[path]) for path in sorted(patterns, key=len, reverse=True)]
+        self._first = tuple({pattern.before for pattern in self._patterns})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the endpoint, and answer with what tells of the error that it raises before it began to answer."""
+        routes = self._found(scope) if scope["type"] == "http" else None
+        if routes is None:
+            await self._others(scope, receive, send)
+            return
+        method = scope["method"]
+        for route in routes:
+            if route.method == method:
+                break
+        else:
+            route = routes[0]
+            scope["route"] = route
+            allowed = ", ".join(each.method for each in routes)
+            error = MethodNotAllowedError(
+                f"{route.path_format} takes {allowed}, not {method}.", headers={"allow": allowed}
+            )
+            await route.render(scope, error)(scope, receive, send)
+            return
+        scope["route"] = route
+        try:
+            await route.endpoint(scope, receive, send)
+        except RiniError as error:
+            await route.render(scope, error)(scope, receive, send)
+        except HTTPException as error:  # the gate's, for a body that turns out too large on the way
+            if error.status_code != BodyTooLargeError.status:
+                raise
+            await route.render(scope, BodyTooLargeError(str(error.detail)))(scope, receive, send)
+
+    def render(self, scope: Scope, error: RiniError) -> ASGIApp:
+        """Return the answer to a request that failed before it came to its endpoint, in that endpoint's own form."""
+        routes = self._found(scope)
+        return (routes[0].render if routes else as_problem)(scope, error)
+
+    def _found(self, scope: Scope) -> list[Route] | None:
+        path = scope["path"]
+        routes = self._exact.get(path)
+        if routes is None and path.startswith(self._first):
+            for pattern in self._patterns:
+                held = pattern.held(path)
+                if held is not None:
+                    scope["path_params"] = {pattern.name: held}
+                    return pattern.routes
+        return routes
+
+
+class _Pattern(NamedTuple):
+    before: str
+    name: str
+    after: str
+    routes: list[Route]
+
+    @classmethod
+    def of(cls, path: str, routes: list[Route]) -> "_Pattern":
+        before, _, rest = path.partition("{")
+        name, _, after = rest.partition("}")
+        return cls(before, name, after, routes)
+
+    def held(self, path: str) -> str | None:
+        """Return what stands in the place of the name; None where the path is another one."""
+        if not path.startswith(self.before) or not path.endswith(self.after):
+            return None
+        return path[len(self.before) : len(path) - len(self.after)] or None
