@@ -32,7 +32,7 @@ CALM_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class _Crowd:
+class Crowd:
     """What one round of all streams was like."""
 
     lateness: list[float]
@@ -49,13 +49,13 @@ async def measure(bench: Bench) -> AsyncIterator[report.Figure]:
         with processes.rini(bench.upstream, bench.server_core) as server:
             rate = await _rate(server)
             fresh = machine.resident_bytes(server.pid)
-            first = await _round(server, server.port, rate, seconds / 2, server.token)
+            first = await _round(server, rate, seconds / 2, server.token)
             await asyncio.sleep(CALM_SECONDS)
             before = machine.resident_bytes(server.pid)
-            crowd = await _round(server, server.port, rate, seconds, server.token)
+            crowd = await _round(server, rate, seconds, server.token)
             await asyncio.sleep(CALM_SECONDS)
             after = machine.resident_bytes(server.pid)
-        direct = await _round(bench.upstream, bench.upstream.port, rate, seconds / 4, None)
+        direct = await _round(bench.upstream, rate, seconds / 4, None)
     except load.WrongAnswersError as error:
         yield report.refused(SECTION, "500 streams", str(error))
         return
@@ -82,13 +82,18 @@ async def _rate(server: Rini) -> float:
     request = _request(events, rate, server.token)
     async with load.streams(server.port, request, streams) as batch:
         cpu = await cpu_of(server, batch.run)
-        batch.judge(events, native=True)
+        batch.judge(events, load.native_end)
     return min(FASTEST, BUSY / (STREAMS * cpu / (events * streams)))
 
 
-async def _round(process: Process, port: int, rate: float, seconds: float, token: str | None) -> _Crowd:
+async def _round(process: Process, rate: float, seconds: float, token: str | None) -> Crowd:
     events = max(round(rate * seconds), 10)
-    request = _request(events, rate, token)
+    end = load.any_end if token is None else load.native_end
+    return await gather(process, _request(events, rate, token), STREAMS, events, end, seconds)
+
+
+async def gather(process: Process, request: bytes, streams: int, events: int, end: load.End, seconds: float) -> Crowd:
+    """Ask for ``streams`` streams at once, which take about ``seconds``. Raises WrongAnswersError when one lacks anything."""
     memory: list[int] = []
 
     async def sample() -> None:
@@ -96,7 +101,7 @@ async def _round(process: Process, port: int, rate: float, seconds: float, token
             await asyncio.sleep(seconds / 10)
             memory.append(machine.resident_bytes(process.pid))
 
-    async with load.streams(port, request, STREAMS) as batch:
+    async with load.streams(process.port, request, streams) as batch:
         sampling = asyncio.create_task(sample())
         began = asyncio.get_running_loop().time()
         waited = machine.waited_seconds(process.pid)
@@ -104,8 +109,8 @@ async def _round(process: Process, port: int, rate: float, seconds: float, token
         took = asyncio.get_running_loop().time() - began
         waited = machine.waited_seconds(process.pid) - waited
         sampling.cancel()
-        found = batch.judge(events, native=token is not None)
-    return _Crowd(found.lateness, found.events, cpu / took, waited / took, max(memory))
+        found = batch.judge(events, end)
+    return Crowd(found.lateness, found.events, cpu / took, waited / took, max(memory))
 
 
 def _request(events: int, rate: float, token: str | None) -> bytes:

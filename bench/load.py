@@ -4,28 +4,35 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bench import script
 
 LONGEST_SECONDS = 60.0
 SETTLE_SECONDS = 0.02
+_LAST_CHUNK = b"0\r\n\r\n"
+_UNTIL_LAST_CHUNK = -1
 
 Check = Callable[[bytes, bytes], str | None]
 """Takes an answer's head and body and returns what is wrong with it."""
+
+End = Callable[[bytes, bytes], str | None]
+"""Takes what a stream sent after its last text event, and its text, and returns what is wrong with its end."""
 
 
 class WrongAnswersError(Exception):
     """Answers were not what they should be: there is no figure."""
 
 
-def post(path: str, body: object, token: str = "bench") -> bytes:
+def post(path: str, body: object, token: str = "bench", headers: Mapping[str, str] | None = None) -> bytes:
     """Return a request's bytes."""
     data = json.dumps(body, ensure_ascii=False).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\naccept: */*\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\naccept: */*\r\n{more}"
         f"content-type: application/json\r\nauthorization: Bearer {token}\r\ncontent-length: {len(data)}\r\n\r\n"
     ).encode() + data
 
@@ -57,17 +64,43 @@ def has_length(length: int) -> Check:
     return check
 
 
+def native_end(rest: bytes, text: bytes) -> str | None:
+    """Check that Rini's own event ``done`` holds the whole text."""
+    answer = re.search(rb'event: done\ndata: \{"response_text":"([^"]*)"', rest)
+    if answer is not None and answer[1] == text:
+        return None
+    return f"the end does not hold the whole text: {rest[:300]!r}"
+
+
+def openai_end(rest: bytes, text: bytes) -> str | None:
+    """Check that a stream of OpenAI's chat format says why it ended, and that it did."""
+    if rest.rstrip().endswith(b"data: [DONE]"):
+        return openai_reason(rest, text)
+    return f"the end lacks [DONE]: {rest[-300:]!r}"
+
+
+def openai_reason(rest: bytes, _text: bytes) -> str | None:
+    """Check that a stream of OpenAI's chat format says why it ended."""
+    return None if b'"finish_reason":"stop"' in rest else f"the end lacks its reason: {rest[-300:]!r}"
+
+
+def any_end(_rest: bytes, _text: bytes) -> str | None:
+    """Take every end: the upstream's own bytes in whichever format."""
+    return None
+
+
 class _Whole(asyncio.Protocol):
     """A connection that sends one request after the other and checks each answer."""
 
     def __init__(self) -> None:
         self.done = asyncio.get_running_loop().create_future()
         self.errors: list[str] = []
-        self.answered = 0
+        self.seconds: list[float] = []
         self.size = 0
         self._buffer = b""
         self._needed = 0
         self._head_end = 0
+        self._sent = 0
 
     def connection_made(self, transport):
         self.transport = transport
@@ -82,6 +115,7 @@ class _Whole(asyncio.Protocol):
         if request is None:
             self._end()
         else:
+            self._sent = time.monotonic_ns()
             self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -92,19 +126,26 @@ class _Whole(asyncio.Protocol):
                 return
             head = buffer[:end].lower()
             at = head.find(b"content-length:")
-            if at < 0:
+            if at >= 0:
+                self._needed = end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
+            elif b"transfer-encoding: chunked" in head:
+                self._needed = _UNTIL_LAST_CHUNK
+            else:
                 self.errors.append(f"an answer without a length: {head!r}")
                 self._end()
                 return
             self._head_end = end + 4
-            self._needed = self._head_end + int(head[at + 15 :].split(b"\r\n", 1)[0])
-        if len(buffer) < self._needed:
+        chunked = self._needed == _UNTIL_LAST_CHUNK
+        if not buffer.endswith(_LAST_CHUNK) if chunked else len(buffer) < self._needed:
             return
-        wrong = self._check(buffer[: self._head_end], buffer[self._head_end :])
+        self.seconds.append((time.monotonic_ns() - self._sent) / 1e9)
+        head, body = buffer[: self._head_end], buffer[self._head_end :]
+        if chunked:
+            body = b"".join(data for _, data in _unchunked([(0, body)]))
+        wrong = self._check(head, body)
         if wrong:
             self.errors.append(wrong)
-        self.answered += 1
-        self.size = len(buffer) - self._head_end
+        self.size = len(body)
         self._buffer = b""
         self._needed = 0
         self._send()
@@ -121,11 +162,11 @@ class _Whole(asyncio.Protocol):
 
 @asynccontextmanager
 async def whole(
-    port: int, requests: Sequence[bytes], concurrency: int, check: Check
+    port: int, requests: Sequence[bytes], concurrency: int, check: Check, latencies: list[float] | None = None
 ) -> AsyncIterator[Callable[[], Awaitable[int]]]:
     """Open connections; what is yielded sends all requests over them and returns the size of the last answer's body.
 
-    Raises WrongAnswersError.
+    The seconds that each answer took are added to ``latencies``. Raises WrongAnswersError.
     """
     async with _connections(port, concurrency, _Whole) as clients:
 
@@ -135,10 +176,12 @@ async def whole(
                 client.run(left, check)
             await _all(clients)
             errors = [error for client in clients for error in client.errors]
-            answered = sum(client.answered for client in clients)
-            if errors or answered != len(requests):
+            answered = [seconds for client in clients for seconds in client.seconds]
+            if errors or len(answered) != len(requests):
                 first = errors[0] if errors else "some are missing"
                 raise WrongAnswersError(f"{len(errors)} of {len(requests)} answers are wrong: {first}")
+            if latencies is not None:
+                latencies.extend(answered)
             return clients[0].size
 
         yield run
@@ -146,11 +189,17 @@ async def whole(
 
 @dataclass
 class Streamed:
-    """What a batch of streams was like. Lateness is in seconds, one for each event."""
+    """What a batch of streams was like. All times are in seconds.
+
+    ``lateness`` has one for each event, from the upstream's sending to the client's reading; ``first`` one for each stream, from its
+    request to its first event; ``gaps`` one between every two events that follow each other.
+    """
 
     events: int = 0
     pieces: int = 0
     lateness: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
 
 
 class _Stream(asyncio.Protocol):
@@ -159,14 +208,21 @@ class _Stream(asyncio.Protocol):
     def __init__(self) -> None:
         self.done = asyncio.get_running_loop().create_future()
         self.pieces: list[tuple[int, bytes]] = []
+        self.sent = 0
         self.complete = False
+        self._tail = b""
 
     def connection_made(self, transport):
         self.transport = transport
 
+    def ask(self, request: bytes) -> None:
+        self.sent = time.monotonic_ns()
+        self.transport.write(request)
+
     def data_received(self, data: bytes) -> None:
         self.pieces.append((time.monotonic_ns(), data))
-        if data.endswith(b"0\r\n\r\n"):
+        self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
+        if self._tail == _LAST_CHUNK:
             self.complete = True
             self.transport.close()
             if not self.done.done():
@@ -187,13 +243,13 @@ class Streams:
     async def run(self) -> None:
         """Ask for all streams at once and read them to their ends. Raises WrongAnswersError when one has none."""
         for client in self._clients:
-            client.transport.write(self._request)
+            client.ask(self._request)
         await _all(self._clients)
 
-    def judge(self, events: int, *, native: bool) -> Streamed:
-        """Return what came. ``native``: the answers are Rini's own, not the upstream's bytes. Raises WrongAnswersError."""
+    def judge(self, events: int, end: End) -> Streamed:
+        """Return what came, every event and each stream's ``end`` checked. Raises WrongAnswersError."""
         found = Streamed()
-        errors = [error for client in self._clients if (error := _judge(client, events, native, found)) is not None]
+        errors = [error for client in self._clients if (error := _judge(client, events, end, found)) is not None]
         if errors:
             raise WrongAnswersError(f"{len(errors)} of {len(self._clients)} streams are wrong: {errors[0]}")
         return found
@@ -206,41 +262,76 @@ async def streams(port: int, request: bytes, concurrency: int) -> AsyncIterator[
         yield Streams(clients, request)
 
 
-def _judge(client: _Stream, events: int, native: bool, found: Streamed) -> str | None:
+def _judge(client: _Stream, events: int, end: End, found: Streamed) -> str | None:
     """Check one stream to its last byte: every event is there once, in its order, and the answer is whole."""
     raw = b"".join(data for _, data in client.pieces)
     if not raw.startswith(b"HTTP/1.1 200 "):
         return f"{raw[:300]!r}"
     if not client.complete:
         return "the stream broke off"
-    seen = 0
+    pieces = _unchunked(_bodies(client.pieces))
+    raw = b"".join(data for _, data in pieces)
     text = []
-    end = 0
-    position = 0
-    at = iter(client.pieces)
-    arrived = 0
+    arrivals: list[int] = []
+    held = position = moment = 0
+    at = iter(pieces)
     for match in script.SENT.finditer(raw):
-        if seen == events:
+        if len(text) == events:
             break
         stamp, index = match.groups()
-        if int(index) != seen:
-            return f"event {seen} is missing; {int(index)} came instead"
+        if int(index) != len(text):
+            return f"event {len(text)} is missing; {int(index)} came instead"
         position = match.end()
-        while end < position:
-            arrived, data = next(at)
-            end += len(data)
-        found.lateness.append((arrived - int(stamp)) / 1e9)
+        while held < position:
+            moment, data = next(at)
+            held += len(data)
+        found.lateness.append((moment - int(stamp)) / 1e9)
+        arrivals.append(moment)
         text.append(match.group())
-        seen += 1
-    if seen != events:
-        return f"{events - seen} events are missing"
-    found.events += seen
+    if len(text) != events:
+        return f"{events - len(text)} events are missing"
+    found.events += events
     found.pieces += len(client.pieces)
-    if native:
-        answer = re.search(rb'event: done\ndata: \{"response_text":"([^"]*)"', raw[position:])
-        if answer is None or answer[1] != b"".join(text):
-            return f"the end does not hold the whole text: {raw[position:][:300]!r}"
-    return None
+    found.first.append((arrivals[0] - client.sent) / 1e9)
+    found.gaps.extend((after - before) / 1e9 for before, after in pairwise(arrivals))
+    return end(raw[position:], b"".join(text))
+
+
+def _bodies(pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return what came without the answer's head."""
+    head = b""
+    for place, (moment, data) in enumerate(pieces):
+        head += data
+        end = head.find(b"\r\n\r\n")
+        if end >= 0:
+            return [(moment, head[end + 4 :]), *pieces[place + 1 :]]
+    return []
+
+
+def _unchunked(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return what came without the framing of chunks, each part with the moment at which it came."""
+    plain: list[tuple[int, bytes]] = []
+    line = b""
+    left = 0
+    for moment, data in pieces:
+        rest = data
+        while rest:
+            if left > 2:
+                part, rest = rest[: left - 2], rest[left - 2 :]
+                plain.append((moment, part))
+                left -= len(part)
+            elif left:  # the end of line behind a chunk
+                taken = min(left, len(rest))
+                rest, left = rest[taken:], left - taken
+            else:
+                first, ended, rest = rest.partition(b"\n")
+                line += first
+                if ended:
+                    size = int(line.partition(b";")[0], 16)
+                    if not size:
+                        return plain
+                    line, left = b"", size + 2
+    return plain
 
 
 @asynccontextmanager

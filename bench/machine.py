@@ -43,7 +43,7 @@ def cpu_seconds(pid: int) -> float:
     """Return the user and system time that a process, all its threads and its children that live have taken."""
     # The kernel's id of another process's CPU clock, as clock_getcpuclockid(3) makes it.
     own = time.clock_gettime((~pid << 3) | 2)
-    return own + sum(cpu_seconds(child) for child in _children(pid))
+    return own + sum(cpu_seconds(child) for child in children(pid))
 
 
 def waited_seconds(pid: int) -> float:
@@ -57,7 +57,14 @@ def waited_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Return the memory that the process and its children hold (RSS)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident_bytes(child) for child in _children(pid))
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident_bytes(child) for child in children(pid))
+
+
+def proportional_bytes(pid: int) -> int:
+    """Return the memory of the process and its children, where what several processes share is divided among them (PSS)."""
+    found = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kib = next(int(line.split()[1]) for line in found.splitlines() if line.startswith("Pss:"))
+    return kib * 1024 + sum(proportional_bytes(child) for child in children(pid))
 
 
 def describe() -> dict[str, Any]:
@@ -77,5 +84,6 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started and that live."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

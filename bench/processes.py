@@ -58,7 +58,7 @@ class Rini(Process):
 
 
 @contextmanager
-def rini(upstream: Process, core: int, database_url: str = "") -> Iterator[Rini]:
+def rini(upstream: Process, core: int, database_url: str = "", workers: int = 1) -> Iterator[Rini]:
     """Start a server as a user would, everything on, with one user who has a key for each provider."""
     with tempfile.TemporaryDirectory(prefix="rini-bench-") as folder:
         data = Path(folder) / "data"
@@ -72,14 +72,15 @@ def rini(upstream: Process, core: int, database_url: str = "") -> Iterator[Rini]
             "RINI_GOOGLE_BASE_URL": upstream.url,
         }
         log = Path(folder) / "log"
-        with _process(["rini", "serve", "--port", "{port}"], core, log, settings, folder) as (handle, port):
+        command = ["rini", "serve", "--port", "{port}", "--workers", str(workers)]
+        with _process(command, core, log, settings, folder) as (handle, port):
             server = Rini(handle, port)
             made = server.call("/users/", {})
             server.user_id, server.token = made["id"], made["access_token"]
             server.database_url = database_url or f"sqlite:///{data / 'rini.db'}"
             for provider in ("openai", "anthropic", "google"):
                 server.call("/api-keys/", {"model_provider": provider, "api_key_value": "bench-key"}, server.token)
-            _await_calm(server)
+            await_calm(server)
             yield server
 
 
@@ -131,27 +132,39 @@ def postgres() -> Iterator[str]:
 def _process(
     command: list[str], core: int, log: Path, settings: dict[str, str], folder: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    port = _free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RINI_", "JWT_", "PROMETHEUS_"))}
-    environment = kept | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))), "NO_PROXY": "*"} | settings
+    port = free_port()
+    settings = {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))} | settings
     arguments = [sys.executable, "-m", *(part.format(port=port) for part in command)]
+    with running(arguments, core, log, settings, folder) as handle:
+        await_port(handle, port, log)
+        yield handle, port
+
+
+@contextmanager
+def running(
+    arguments: list[str], core: int, log: Path, settings: dict[str, str], folder: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command on ``core`` with nothing of this one's own settings in its environment; it ends with the block."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RINI_", "JWT_", "PROMETHEUS_"))}
+    environment = kept | {"NO_PROXY": "*"} | settings
     with log.open("wb") as output, machine.on_core(core):
         handle = subprocess.Popen(arguments, env=environment, cwd=folder, stdout=output, stderr=output)
     try:
-        _await_port(handle, port, log)
-        yield handle, port
+        yield handle
     finally:
         _stop(handle)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
-def _await_port(handle: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
+def await_port(handle: subprocess.Popen[bytes], port: int, log: Path, seconds: float = START_SECONDS) -> None:
+    """Wait until a process listens. Raises RuntimeError with the end of its log."""
+    until = time.monotonic() + seconds
     while time.monotonic() < until and handle.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -162,7 +175,7 @@ def _await_port(handle: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise RuntimeError(f"a process did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-def _await_calm(process: Process) -> None:
+def await_calm(process: Process) -> None:
     """Wait until what a start leaves for later (lists that are loaded beside it) is done."""
     until = time.monotonic() + START_SECONDS
     before = process.cpu()

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 Verdict = Literal["PASS", "MISS", "REFUSED", ""]
+_UNITS = {"µs": 1e6, "ms": 1e3, "MiB": 2.0**-20}
+"""What rounds, which are in seconds or bytes, are multiplied with to be shown."""
 
 
 class Figure(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -39,15 +41,15 @@ def ratio(
     *,
     unit: str = "µs",
 ) -> Figure:
-    """Return the figure of rounds of (measured, beside) in seconds; the target is for the ratio."""
+    """Return the figure of rounds of (measured, beside) in seconds or bytes; the target is for the ratio."""
     ratios = [measured / beside for measured, beside in rounds]
     return _judged(
         Figure(
             section=section,
             name=name,
             unit=unit,
-            value=statistics.median(measured for measured, _ in rounds) * 1e6,
-            beside=statistics.median(beside for _, beside in rounds) * 1e6,
+            value=statistics.median(measured for measured, _ in rounds) * _UNITS[unit],
+            beside=statistics.median(beside for _, beside in rounds) * _UNITS[unit],
             ratio=statistics.median(ratios),
             low=min(ratios),
             high=max(ratios),
@@ -106,12 +108,34 @@ def show(figure: Figure) -> str:
 HEADING = f"  {'':<48} {'measured':>12} {'beside':>12} {'ratio':>7} {'(rounds)':<18} {'target':>9}"
 
 
+MARKDOWN_HEADING = "| what | measured | beside | ratio (rounds) | target | |\n| --- | ---: | ---: | ---: | ---: | --- |"
+
+
+def markdown(figure: Figure) -> str:
+    """Return the figure as a row of a table."""
+    if figure.verdict == "REFUSED":
+        return f"| {figure.name} | | | | | **refused**; {' '.join(figure.note.split())} |"
+    spread = "" if figure.low == figure.high else f" ({_number(figure.low)} to {_number(figure.high)})"
+    measured = f"{_number(figure.value)} {figure.unit}"
+    beside = ratio = ""
+    if figure.judged == "ratio":
+        beside, ratio = f"{_number(figure.beside)} {figure.unit}", f"{_number(figure.ratio)}x{spread}"
+    else:
+        measured += spread
+    target = "" if figure.target is None else f"≤ {_number(figure.target)}{'x' if ratio else f' {figure.unit}'}"
+    verdict = {"PASS": "met", "MISS": "**missed**"}.get(figure.verdict, "")
+    told = "; ".join(part for part in (verdict, figure.note) if part)
+    return f"| {figure.name} | {measured} | {beside} | {ratio} | {target} | {told} |"
+
+
 def _number(number: float | None) -> str:
     if number is None:
         return "-"
     if abs(number) >= 100:
         return f"{number:.0f}"
-    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
+    if abs(number) >= 10:
+        return f"{number:.1f}"
+    return f"{number:.2f}" if abs(number) >= 0.1 or not number else f"{number:.4f}"
 
 
 def document(machine: dict[str, Any], options: dict[str, Any], seconds: float, figures: list[Figure]) -> bytes:

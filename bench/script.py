@@ -3,6 +3,7 @@
     bench:whole                    the whole answer TEXT
     bench:count                    a whole answer that tells how many messages the call held
     bench:stream:EVENTS:MICROS     a stream of so many text events, one every so many microseconds
+    bench:stream:EVENTS:MICROS:now the same, and the first of them at once
 
 The text of a streamed event is ``STAMP-INDEX ``: when it was sent (nanoseconds of the machine's monotonic clock) and its place.
 """
@@ -37,7 +38,7 @@ TEXT = (
 )
 STAMP = b"0000000000000000000"
 COUNT = b"000000"
-MARK = re.compile(rb"bench:(whole|count|stream)(?::(\d+):(\d+))?")
+MARK = re.compile(rb"bench:(whole|count|stream)(?::(\d+):(\d+)(:now)?)?")
 SENT = re.compile(rb"(\d{19})-(\d{6}) ")
 
 
@@ -47,6 +48,7 @@ class Script(NamedTuple):
     kind: str
     events: int
     period: float
+    at_once: bool
 
 
 def read(body: bytes) -> Script:
@@ -54,8 +56,8 @@ def read(body: bytes) -> Script:
     found = MARK.match(body, max(body.rfind(b"bench:"), 0))
     if found is None:
         raise ValueError("the call holds no mark")
-    kind, events, period = found.groups()
-    return Script(kind.decode(), int(events or 0), int(period or 0) / 1e6)
+    kind, events, period, at_once = found.groups()
+    return Script(kind.decode(), int(events or 0), int(period or 0) / 1e6, at_once is not None)
 
 
 def codec_of(path: str) -> str:

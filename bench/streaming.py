@@ -44,8 +44,8 @@ async def _rounds(bench: Bench, server: Rini, provider: str) -> tuple[list[tuple
     rounds = []
     pieces = events = 0
     for number in range(1 + bench.rounds(7)):
-        beside, _ = await _cpu_an_event(bench.baseline, relayed, native=False)
-        measured, found = await _cpu_an_event(server, native, native=True)
+        beside, _ = await _cpu_an_event(bench.baseline, relayed, load.any_end)
+        measured, found = await _cpu_an_event(server, native, load.native_end)
         if number:  # the first one warms up
             rounds.append((measured, beside))
             pieces += found.pieces
@@ -53,7 +53,7 @@ async def _rounds(bench: Bench, server: Rini, provider: str) -> tuple[list[tuple
     return rounds, pieces / events
 
 
-async def _cpu_an_event(process: Process, request: bytes, *, native: bool) -> tuple[float, load.Streamed]:
+async def _cpu_an_event(process: Process, request: bytes, end: load.End) -> tuple[float, load.Streamed]:
     async with load.streams(process.port, request, STREAMS) as batch:
         cpu = await cpu_of(process, batch.run)
-        return cpu / (STREAMS * EVENTS), batch.judge(EVENTS, native=native)
+        return cpu / (STREAMS * EVENTS), batch.judge(EVENTS, end)

@@ -116,7 +116,8 @@ class Upstream(asyncio.Protocol):
             self._period = asked.period
             # Streams that begin together are spread over the period, as if they had not.
             Upstream.served += 1
-            self._began = self._loop.time() + self._period * (1 + Upstream.served * 0.618 % 1)
+            delay = 0 if asked.at_once else self._period * (1 + Upstream.served * 0.618 % 1)
+            self._began = self._loop.time() + delay
             self._timer = self._loop.call_at(self._began, self._send)
 
     def _send(self) -> None:

@@ -3,10 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from rini.accounts import access, access_tokens, last_uses, users
 from rini.accounts.access import Access
@@ -147,20 +147,33 @@ def test_what_is_no_token_asks_no_database(token: str):
         new_access(None).check_sync(token)
 
 
-def test_the_hundredth_and_first_token_is_refused_also_at_the_same_time(database: Database, user_id: int):
+def test_of_two_tokens_at_the_same_time_the_hundredth_and_first_is_refused(new_postgres_url: Callable[[], str]):
+    """SQLite has one writer anyway."""
+    url = new_postgres_url().replace("postgresql://", "postgresql+psycopg://")
+    migrate(url)
+    database = Database(url)
+    user_id = database.write_sync(users.create)
     for _ in range(access_tokens.MOST_TOKENS - 1):
         stored(database, user_id)
+    refused: list[TooManyTokensError] = []
 
     def make() -> None:
-        with suppress(TooManyTokensError):
+        try:
             stored(database, user_id)
+        except TooManyTokensError as error:
+            refused.append(error)
 
-    threads = [threading.Thread(target=make) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    engine = sa.create_engine(url)
+    second = threading.Thread(target=make)
+    with engine.begin() as storing:
+        access_tokens.store(storing, user_id, access_tokens.new_token(), "first", None, None)
+        second.start()
+        second.join(0.3)  # if it did not wait for the first one, it is stored by now
+    second.join(10)
+    assert len(refused) == 1
     assert database.read_sync(access_tokens.page, user_id, 0, 1)[1] == access_tokens.MOST_TOKENS
+    engine.dispose()
+    database.close()
 
 
 # The last use.

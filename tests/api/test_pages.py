@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from jsonschema import Draft202012Validator
 
-from rini.api.lean import LeanRoutes
 from rini.api.native_schemas import MessageShown
 from rini.api.openapi import TAGS
+from rini.api.routes import LeanRoutes
 from rini.app import create_app
 from rini.canon import Text
 from rini.kit.parameters import A_SESSION
@@ -113,7 +113,7 @@ def test_every_route_is_in_the_document(tmp_path, document):
     app: Any = create_app(load_settings(RINI_DATA_DIR=str(tmp_path), RINI_LOCAL_MODEL="off"))
     while not isinstance(app, LeanRoutes):
         app = app._app
-    assert {route.path_format for route, _ in app._routes.values()} <= set(document["paths"])
+    assert {route.path_format for route in app.routes} <= set(document["paths"])
 
 
 def test_every_operation_says_what_it_does(document, operations: list[Operation]):

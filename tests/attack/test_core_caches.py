@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from rini.accounts import users
-from rini.accounts.access import LONGEST_REMEMBERED, REMEMBERED_TOKENS, Access
+from rini.accounts.access import Access, bearer_token
 from rini.accounts.key_cache import KeyCache
 from rini.accounts.tokens import TokenIssuer
 from rini.db import Database
@@ -28,15 +28,23 @@ def test_one_token_written_in_many_ways_takes_no_memory(database):
     issuer = TokenIssuer(b"k" * 64, "HS256", 60)
     access = Access(issuer, database)
     token = issuer.issue(database.write_sync(users.create))
-    head, payload, signature = token.split(".")
     for spaces in range(0, 40_000, 500):
+        for written in (f"Bearer {' ' * spaces}{token}", f"bearer {token}{' ' * spaces}"):
+            access.check_sync(bearer_token(written.encode()))
         with suppress(NotAuthenticatedError):
-            access.check_sync(f"{head}.{payload}.{signature}{'=' * spaces}")
-    access.check_sync(token)
-    kept = access._seen
-    assert sum(len(name) for name in kept) <= len(kept) * LONGEST_REMEMBERED
-    assert len(kept) <= REMEMBERED_TOKENS
+            access.check_sync(token + "=" * spaces)
+    assert len(access._seen) == 1
     assert access.known(token) is not None
+
+
+def test_no_more_tokens_are_remembered_than_fit(database, monkeypatch):
+    monkeypatch.setattr("rini.accounts.access.REMEMBERED_TOKENS", 3)
+    issuer = TokenIssuer(b"k" * 64, "HS256", 60)
+    access = Access(issuer, database)
+    tokens = [issuer.issue(database.write_sync(users.create)) for _ in range(5)]
+    for token in tokens:
+        access.check_sync(token)
+    assert list(access._seen) == tokens[2:]
 
 
 class _Between:

@@ -430,6 +430,7 @@ def large(busy_server):
     """A user with more rows than a connection's buffers hold, and the server's database."""
     user = busy_server.user()
     user.ask(model="gpt-4o")
+    assert len(user.get("/usage/records/").json) == 1  # it is committed by now
     with closing(sqlite3.connect(busy_server.data_dir / "rini.db")) as database:
         with database:
             database.execute(COPIES)

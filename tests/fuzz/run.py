@@ -116,6 +116,7 @@ def _furnish(user: Client, addresses: dict[str, str]) -> dict[str, Any]:
         "message_id": with_file.json["user_message"]["id"],
         "entry_id": made(f"/sessions/{session}/memory", memory_type="Fact", content="The cat is red."),
         "key_id": key,
+        "token_id": made("/users/me/tokens", name="laptop"),
         "connection_id": connection,
         "record_id": user.get("/usage/records/").json[0]["id"],
     }

@@ -26,6 +26,7 @@ MEANINGS = {
     "journal_not_followed": "a full disk: the next journal could not be begun, and the old one grows",
     "journal_not_written": "a full disk: answers go on without protection against kill -9",
     "library": "what a library says, in `message`; uvicorn and Alembic from info on, others from warning on",
+    "models_not_listed": "a provider did not list its models for a user's key; what it listed last goes on",
     "provider_retried": "a provider did not begin to answer with `code`, and after `wait_ms` the call is made again, for the `attempt`th time",
     "request": "one for each request, at the end of its answer. `route` is the template, never the path; `status` 499: the client left before"
     " anything was sent; `complete: false`: the answer broke off; `trace_id` where traces are on. Healthy `/healthz`, `/readyz` and `/metrics` on `debug`",

@@ -28,6 +28,7 @@ class Things:
             "entry_id": self._made(f"/sessions/{session}/memory", memory_type="Fact", content="x"),
             "token_id": self._made("/users/me/tokens", name="x"),
             "key_id": self.client.get("/api-keys/").json[0]["id"],
+            "alias": self._made("/models/aliases", "alias", alias="team/fast", model="openai/gpt-4o-mini"),
             "connection_id": self._made("/mcp-connections/", name="calculator", url=mcp),
         }
 
@@ -35,7 +36,7 @@ class Things:
         """Return a path with the ids in their places."""
         return re.sub(r"\{(\w+)\}", lambda found: str(self.ids[found[1]]), path)
 
-    def _made(self, path: str, **body: Any) -> Any:
+    def _made(self, path: str, name: str = "id", /, **body: Any) -> Any:
         answer = self.client.post(path, body)
         assert answer.status == 201, answer
-        return answer.json["id"]
+        return answer.json[name]

@@ -18,7 +18,6 @@ from rini.errors import ModelNotAllowedError, NotAuthenticatedError
 
 CHECKED_FOR_SECONDS = 5.0
 REMEMBERED_TOKENS = 20_000
-LONGEST_REMEMBERED = 512
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -109,9 +108,8 @@ class Access:
         return partial(_of_user, user_id=user_id, expires=expires)
 
     def _remember(self, token: str, caller: Caller, expires: float, *, fresh: bool) -> Caller:
-        # A JWT can be written in more than one way: a long one is not worth its memory. And what was read before somebody was
-        # forgotten may be what is to be forgotten.
-        if fresh and len(token) <= LONGEST_REMEMBERED:
+        # What was read before somebody was forgotten may be what is to be forgotten.
+        if fresh:
             self._seen[token] = _Seen(caller, min(time.time() + CHECKED_FOR_SECONDS, expires))
             while len(self._seen) > REMEMBERED_TOKENS:
                 self._seen.popitem(last=False)

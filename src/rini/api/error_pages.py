@@ -60,6 +60,7 @@ _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "create_key": (errors.TokenNotAllowedError, errors.AddressRefusedError),
     "update_key": (errors.TokenNotAllowedError,),
     "delete_key": (errors.TokenNotAllowedError,),
+    "create_alias": (errors.AliasTakenError,),
     "delete_message": (errors.ConfirmationNeededError,),
     "read_file": (errors.FilesUnavailableError,),
     "list_entries": (errors.NotFoundError,),

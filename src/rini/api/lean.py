@@ -10,8 +10,6 @@ from typing import Any, TypeVar, cast
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from rini.accounts.access import Access
-from rini.api.credentials import current_caller
 from rini.errors import InvalidRequestError
 
 T = TypeVar("T")
@@ -69,11 +67,6 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
-
-
-async def current_user(scope: Scope, access: Access) -> int:
-    """Return the id of the user whose token the request carries. Raises NotAuthenticatedError."""
-    return (await current_caller(scope, access)).user_id
 
 
 async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:

@@ -16,6 +16,7 @@ TAGS = {
     "messages": "What was said, with the branches of the conversation.",
     "memory": "What models are told with every question of a session, or of all sessions.",
     "llm": "Ask models: whole answers or streams, with or without a session, about texts and images; and embeddings.",
+    "models": "Names of your own for models.",
     "mcp-connections": "Servers whose tools models may use (Model Context Protocol).",
     "usage": "What was called, and what it cost.",
     "service": "About the server itself.",

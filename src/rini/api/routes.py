@@ -36,9 +36,10 @@ class LeanRoutes:
 
     def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
         self._others = others
+        self.routes = tuple(routes)
         self._exact: dict[str, list[Route]] = {}
         patterns: dict[str, list[Route]] = {}
-        for route in routes:
+        for route in self.routes:
             path = route.path_format
             if "{" in path:
                 patterns.setdefault(path, []).append(route)

@@ -24,6 +24,7 @@ from rini.app.parts import Parts
 from rini.errors import RiniError
 from rini.kit.draining import process
 from rini.memory import endpoints as memory_endpoints
+from rini.models import endpoints as model_endpoints
 from rini.sessions import endpoints as session_endpoints
 from rini.settings import Settings, load_settings
 from rini.telemetry.middleware import RequestContext
@@ -74,6 +75,7 @@ def _api(parts: Parts) -> FastAPI:
     api.state.ledger = parts.ledger
     api.state.toolbox = parts.toolbox
     api.state.files = parts.files
+    api.state.model_names = parts.model_names
     # Accounts stand below files, and know nothing of them.
     api.state.on_user_deleted = parts.files.delete_user_sync
     for endpoints in (
@@ -81,6 +83,7 @@ def _api(parts: Parts) -> FastAPI:
         session_endpoints,
         memory_endpoints,
         tool_endpoints,
+        model_endpoints,
         usage_endpoints,
         service,
     ):

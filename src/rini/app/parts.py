@@ -9,6 +9,7 @@ from rini.accounts.access import Access
 from rini.accounts.key_cache import KeyCache
 from rini.accounts.secrets import load_secrets
 from rini.accounts.tokens import TokenIssuer
+from rini.canon import ModelInfo
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.files.store import Files
@@ -16,6 +17,8 @@ from rini.inference.embed import Embeddings
 from rini.inference.target import Router
 from rini.kit.draining import process
 from rini.kit.http import Timeouts, Transport
+from rini.models.details import boxed_models
+from rini.models.listing import Listing
 from rini.models.naming import ModelNames
 from rini.providers.local import EMBEDDING_MODEL_ID, LocalEmbedder, LocalModel
 from rini.settings import Settings
@@ -59,6 +62,13 @@ class Parts:
         servers = load_servers(settings.mcp_servers_file) if settings.mcp_servers_file else ()
         self.toolbox = Toolbox(self.database, secrets.keyring, self._transport, servers)
         router = Router(self.key_cache, _addresses(settings), self._local_model, settings.provider_retries)
+        self.listing = Listing(
+            router,
+            self._transport,
+            self.model_names,
+            self._prices,
+            _listed_in_the_box(self._local_model, self._embedder),
+        )
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
         self.turns = Turns(
             self.database,
@@ -89,6 +99,7 @@ class Parts:
             await asyncio.to_thread(recover, self.database, self._prices, settings.run_dir)
             await stack.enter_async_context(self._transport)
             stack.push_async_callback(self.toolbox.close)
+            stack.callback(self.listing.close)
             if self._local_model is not None:
                 stack.push_async_callback(self._local_model.close)
                 if settings.local_model == "preload":
@@ -115,6 +126,10 @@ def _models_in_the_box(settings: Settings) -> tuple[LocalModel | None, LocalEmbe
 
 def _names_in_the_box(model: LocalModel | None) -> tuple[str, ...]:
     return () if model is None else (model.model_id, EMBEDDING_MODEL_ID)
+
+
+def _listed_in_the_box(model: LocalModel | None, embedder: LocalEmbedder | None) -> tuple[ModelInfo, ...]:
+    return () if model is None or embedder is None else boxed_models(model, embedder)
 
 
 def _addresses(settings: Settings) -> dict[str, str]:

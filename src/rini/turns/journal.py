@@ -4,8 +4,10 @@ Files of this process's own in the data folder's ``run``, held by a lock for as 
 the bytes that it stands for leave; the kernel keeps it when the process dies (it is not synced: a power cut may lose the last
 second of an unfinished answer, never a settled one). The next process that starts recovers what a dead one left.
 
-A line is one JSON array: ``["begin", Open]``, ``["add", call_id, [events]]``, ``["pause", row, [parts]]``, ``["end", call_id]``.
+A line is one JSON array: ``["begin", Open]``, ``["add", call_id, [events]]``, ``["pause", row, [parts]]``, ``["book", call_id, [rows]]``,
+``["end", [call_ids]]``.
 A call after which a tool is used pauses: its row is complete, and the parts are all of its turn so far.
+A stateless call that is over is booked here first: its rows are in the database a moment later, with those of many others.
 A call that follows a tool begins with what came before it, and so ends the call that it follows.
 """
 
@@ -76,18 +78,26 @@ class Journal:
         """Note that the call is over and its turn goes on: its row, and all that was said in the turn."""
         self._calls[record.call_id].write(["pause", record, parts])
 
-    def end(self, call_id: str) -> None:
-        """Note that the call is settled."""
-        file = self._calls.pop(call_id)
-        file.calls -= 1
-        if file.calls:
-            file.write(["end", call_id])
-        elif file is not self._newest:
-            file.close()
-        elif file.size > EMPTIED_ABOVE_BYTES:
-            file.empty()
-        else:
-            file.write(["end", call_id])
+    def book(self, records: tuple[UsageRecord, ...]) -> bool:
+        """Note the rows of a stateless turn that is over. Return whether they are on the disk: then the answer may leave."""
+        call_id = records[-1].call_id
+        return self._calls[call_id].write(["book", call_id, records])
+
+    def end(self, *call_ids: str) -> None:
+        """Note that calls are settled."""
+        ended: dict[_File, list[str]] = {}
+        for call_id in call_ids:
+            ended.setdefault(self._calls.pop(call_id), []).append(call_id)
+        for file, ids in ended.items():
+            file.calls -= len(ids)
+            if file.calls:
+                file.write(["end", ids])
+            elif file is not self._newest:
+                file.close()
+            elif file.size > EMPTIED_ABOVE_BYTES:
+                file.empty()
+            else:
+                file.write(["end", ids])
 
     def close(self) -> None:
         """Remove the journal; everything is settled."""
@@ -115,16 +125,22 @@ class _File:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         nameless.rename(self.path)
 
-    def write(self, line: list[object]) -> None:
+    def write(self, line: list[object]) -> bool:
+        """Write a line, and return whether it is there."""
         # The line's end comes first: when one is cut off by a full disk, the next is whole again.
         data = b"\n" + _encode(line)
         try:
-            self.size += os.write(self._file, data)
+            written = os.write(self._file, data)
+            self.size += written
+            if written < len(data):
+                return False
         except OSError as error:
             # A full disk: the answer goes on. What is lost is only the protection against kill -9 at this moment.
             if not self._warned:
                 self._warned = True
                 _log.error("journal_not_written", reason=errno.errorcode.get(error.errno or 0, "?"))
+            return False
+        return True
 
     def empty(self) -> None:
         os.ftruncate(self._file, 0)
@@ -140,12 +156,13 @@ class _File:
 class Left(msgspec.Struct, frozen=True):
     """A call that a dead process left unsettled, with the reply as far as it had come.
 
-    ``paused`` is the whole row of one that was over, and all that was said in its turn.
+    ``paused`` is the whole row of one that was over, and all that was said in its turn; ``booked`` are the rows of a turn that was over.
     """
 
     call: Open
     builder: ReplyBuilder
     paused: tuple[UsageRecord, tuple[Part, ...]] | None = None
+    booked: tuple[UsageRecord, ...] = ()
 
 
 def abandoned(run_dir: Path) -> Iterator[tuple[Path, list[Left]]]:
@@ -170,7 +187,8 @@ def abandoned(run_dir: Path) -> Iterator[tuple[Path, list[Left]]]:
 _begin = msgspec.json.Decoder(tuple[str, Open])
 _add = msgspec.json.Decoder(tuple[str, str, list[Event]])
 _pause = msgspec.json.Decoder(tuple[str, UsageRecord, tuple[Part, ...]])
-_end = msgspec.json.Decoder(tuple[str, str])
+_book = msgspec.json.Decoder(tuple[str, str, tuple[UsageRecord, ...]])
+_end = msgspec.json.Decoder(tuple[str, list[str]])
 
 
 def _unsettled(data: bytes) -> Iterator[Left]:
@@ -190,8 +208,12 @@ def _unsettled(data: bytes) -> Iterator[Left]:
             elif line.startswith(b'["pause"'):
                 _, record, parts = _pause.decode(line)
                 calls[record.call_id] = msgspec.structs.replace(calls[record.call_id], paused=(record, parts))
+            elif line.startswith(b'["book"'):
+                _, call_id, records = _book.decode(line)
+                calls[call_id] = msgspec.structs.replace(calls[call_id], booked=records)
             elif line.startswith(b'["end"'):
-                calls.pop(_end.decode(line)[1], None)
+                for call_id in _end.decode(line)[1]:
+                    calls.pop(call_id, None)
         except (ValueError, KeyError, RecursionError):
             # A line may be cut off; what it held was not sent. After a power cut it may hold anything.
             continue

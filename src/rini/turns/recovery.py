@@ -41,6 +41,8 @@ def recover(database: Database, prices: Prices, run_dir: Path) -> int:
 
 def _settle(database: Database, prices: Prices, left: Left) -> int:
     call = left.call
+    if left.booked:
+        return _book(database, left.booked)
     record, parts = left.paused or _broken_off(prices, left)
     records = (*call.earlier, record)
     if call.session_id is not None and call.question_id is not None:
@@ -62,6 +64,10 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
             return 1
     for each in records:
         each.message_id = None
+    return _book(database, records)
+
+
+def _book(database: Database, records: tuple[UsageRecord, ...]) -> int:
     try:
         database.write_sync(ledger.insert, [*records])
     except exc.IntegrityError:

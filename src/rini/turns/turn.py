@@ -90,12 +90,15 @@ class Turns:
             # A fault of this server's own: it is told as what it is, and what the provider did is booked.
             await asyncio.shield(self._settling_of(call, "interrupted"))
             raise
+        if call.loaded is None and not call.keeps_thoughts and (answer := self._booked_soon(call)) is not None:
+            return answer
         return await asyncio.shield(self._settling_of(call, "complete"))
 
     async def close(self) -> None:
-        """Wait until all that broke off is settled."""
+        """Wait until all that broke off is settled, and all that is over is booked."""
         while self._ending:
             await asyncio.wait(self._ending)
+        await self._ledger.flush()
 
     async def _begin(self, ask: Ask, *, stream: bool) -> tuple[RunningCall, Offer | None]:
         if ask.given is not None:
@@ -210,6 +213,17 @@ class Turns:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
+
+    def _booked_soon(self, call: RunningCall) -> Answer | None:
+        """Settle a stateless turn by the journal, which is as safe as the database and need not be waited for; None where it is not written.
+
+        The rows are committed a moment later, those of many turns together (docs/adr/0005).
+        """
+        records = call.close("complete")
+        if not self._journal.book(records):
+            return None
+        self._ledger.soon(records, self._journal.end)
+        return Answer(call.beginning, call.reply, records, call.parts, body=call.body)
 
     async def _settle(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> Answer:
         reply, parts, loaded = call.reply, call.parts, call.loaded

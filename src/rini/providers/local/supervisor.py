@@ -104,6 +104,20 @@ class LocalModel:
         """The name under which the model answers: the file's stem, or that of the model in the box."""
         return BOXED_MODEL_ID if self._model_path is None else self._model_path.stem
 
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens a question and its answer may have together."""
+        return self._context_tokens
+
+    @property
+    def installed(self) -> bool:
+        """Whether everything that it needs is there; looked up on the file system."""
+        try:
+            find_weights(self._model_path)
+        except LocalModelUnavailableError:
+            return False
+        return True
+
     async def ensure_started(self) -> Endpoint:
         """Return where the model serves, after starting it if need be. Simultaneous first calls start one child.
 

@@ -15,6 +15,7 @@ from rini.canon import (
     Message,
     Opaque,
     Part,
+    Refusal,
     Text,
     Thinking,
     ToolCall,
@@ -29,14 +30,13 @@ from rini.wire.openai_responses.fields import (
     NAME,
     left_as_extras,
     name_foreign,
-    note,
     own_extras,
 )
 from rini.wire.openai_responses.output import (
     Kind,
     call_item,
     decode_items,
-    encode_output_content,
+    encode_contents,
     fields_of,
     group,
     is_made_thinking,
@@ -214,42 +214,34 @@ class MessageEncoder:
 
     def _assistant(self, message: Message, path: str) -> list[Any]:
         kept: list[Part] = []
+        places: list[str] = []
         for index, part in enumerate(message.parts):
             here = f"{path}.parts[{index}]"
             match part:
-                case Thinking():
-                    if message.origin == NAME:
-                        kept.append(part)
-                    else:
-                        self._dropped.append(here)
+                case Thinking() if message.origin != NAME:
+                    self._dropped.append(here)
+                    continue
                 case Audio(transcript=str()):
                     self._dropped.append(f"{here}.media")
-                    kept.append(part)
                 case Opaque():
-                    own_value(part, here)
-                    kept.append(part)
-                case Image() | Audio():
-                    raise UnsupportedError(NAME, here, f"a {type(part).__name__} cannot stand in an answer")
+                    as_object(own_value(part, here), "An item")
+                case Text() | Refusal() | ToolCall() | Thinking():
+                    pass
                 case _:
-                    kept.append(part)
-        groups = group(kept)
-        if sum(len(members) for _, members in groups) < len(kept):
-            stray = next(part for part in kept if not any(part is each for _, members in groups for each in members))
-            index = next(index for index, part in enumerate(message.parts) if part is stray)
-            kind = type(stray).__name__
-            raise UnsupportedError(NAME, f"{path}.parts[{index}]", f"a {kind} cannot stand in an answer")
-        thoughts = [members for kind, members in groups if kind == "reasoning"]
-        unknown = [members for members in thoughts if not self._can_return(members)]
-        for index, part in enumerate(message.parts):
-            if any(part is each for members in unknown for each in members):
-                self._dropped.append(f"{path}.parts[{index}]")
-        items = [
-            self._item(kind, members, named=not unknown)
-            for kind, members in groups
-            if not any(members is each for each in unknown)
-        ]
-        own = own_extras(message.extras)
-        return [items[0] | own, *items[1:]] if own and items else items
+                    raise UnsupportedError(NAME, here, f"a {type(part).__name__} cannot stand in an answer")
+            kept.append(part)
+            places.append(here)
+        groups: list[tuple[Kind, list[Part]]] = []
+        named = True
+        at = 0
+        for kind, members in group(kept):
+            if kind == "reasoning" and not self._can_return(members):
+                self._dropped += places[at : at + len(members)]
+                named = False
+            else:
+                groups.append((kind, members))
+            at += len(members)
+        return [self._item(kind, members, named=named) for kind, members in groups]
 
     def _can_return(self, thoughts: Sequence[Part]) -> bool:
         """Whether OpenAI knows these thoughts: it proves them by their encrypted content, or has stored them under their id."""
@@ -276,7 +268,7 @@ class MessageEncoder:
                 "type": "message",
                 **fields,
                 "role": "assistant",
-                "content": [_without_empty(encode_output_content(part)) for part in parts],
+                "content": [_without_empty(content) for content in encode_contents(parts)],
             }
         if not named:
             item.pop("id", None)
@@ -292,8 +284,3 @@ def _without_empty(content: Json) -> Json:
     if content.get("logprobs") == []:
         del content["logprobs"]
     return content
-
-
-def is_noted(message: Message) -> bool:
-    """Whether a leading system message stood in ``input``."""
-    return bool(note(message.extras, "input"))

@@ -37,9 +37,13 @@ from rini.wire.openai_responses.part import decode_text
 CALL_TEXT = {"function_call": "arguments", "custom_tool_call": "input"}
 """The items that are tool calls, and the field that holds what the tool is called with."""
 
+NO_CONTENT = Text("", extras={NAME: {NOTE + "empty": True}})
+"""What stands for a message without any content."""
+
 Kind = Literal["message", "reasoning", "call", "opaque"]
 
 _FRAGMENT = NOTE + "item"
+_NOT_FIELDS = frozenset({"type", "role", "content", "summary", "encrypted_content"})
 _MADE = "rini"
 _MADE_THINKING = f"rs_{_MADE}_"
 
@@ -64,7 +68,7 @@ def kind_of(item: Json) -> Kind:
     """Return what sort of item ``item`` is."""
     match item.get("type"):
         case "message":
-            return "message" if item.get("content") else "opaque"
+            return "message"
         case "reasoning":
             return "reasoning"
         case "function_call" | "custom_tool_call":
@@ -98,11 +102,13 @@ def decode_item(item: Json, *, follows: bool) -> list[Part]:
     """Return the parts of one item: at least one. ``follows``: the item before is of the same kind. Raises MalformedError."""
     match kind_of(item):
         case "message":
-            content = item.pop("content")
+            content = item.pop("content", None)
             if type(content) is str:
-                return [Text(content, extras=with_extras(NAME, _first(item_fields(item), follows=follows)))]
-            contents = [decode_output_content(as_object(value, "A content part")) for value in as_list(content, "content")]
-            return _in_item(contents, item_fields(item), follows=follows)
+                return _in_item([Text(content)], item_fields(item), follows=follows)
+            contents = [
+                decode_output_content(as_object(value, "A content part")) for value in as_list(content or [], "content")
+            ]
+            return _in_item(contents or [NO_CONTENT], item_fields(item), follows=follows)
         case "reasoning":
             return _decode_reasoning(item, follows=follows)
         case "call":
@@ -146,7 +152,7 @@ def decode_call(item: Json) -> ToolCall:
 
 def item_fields(item: Json) -> Json:
     """Return the fields of an item that canon does not name, under their names in a part's extras."""
-    return {ITEM + name: value for name, value in item.items() if value is not None and name not in {"type", "role"}}
+    return {ITEM + name: value for name, value in item.items() if value is not None and name not in _NOT_FIELDS}
 
 
 def _decode_reasoning(item: Json, *, follows: bool) -> list[Part]:
@@ -186,8 +192,13 @@ def _with(part: Part, fields: Json) -> Part:
     if not fields:
         return part
     if isinstance(part, Opaque):
-        return Opaque(NAME, {**part.value, _FRAGMENT: {**part.value[_FRAGMENT], **fields}})
+        return with_fragment(part, fields)
     return msgspec.structs.replace(part, extras={NAME: {**extras_of(part.extras, NAME), **fields}})
+
+
+def with_fragment(part: Opaque, fields: Json) -> Opaque:
+    """Return a part of a message that canon does not know with ``fields`` noted of its item."""
+    return Opaque(NAME, {**part.value, _FRAGMENT: {**part.value[_FRAGMENT], **fields}})
 
 
 # -- parts to items --------------------------------------------------------------------------------
@@ -261,7 +272,7 @@ def encode_item(kind: Kind, parts: Sequence[Part], ids: ItemIds, position: int, 
                 "status": status,
                 "role": "assistant",
                 **fields_of(parts),
-                "content": [encode_output_content(part) for part in parts],
+                "content": encode_contents(parts),
             }
         case "reasoning":
             proven = any(ITEM + "id" in _told(part) for part in parts)
@@ -295,6 +306,11 @@ def reasoning_item(parts: Sequence[Part], *, proven: bool) -> Json:
     return item
 
 
+def encode_contents(parts: Sequence[Part]) -> list[Json]:
+    """Return the content of the message that ``parts`` are."""
+    return [encode_output_content(part) for part in parts if isinstance(part, Opaque) or not note(part.extras, "empty")]
+
+
 def encode_output_content(part: Part) -> Json:
     """Return the part of a message's content that a part is."""
     match part:
@@ -316,7 +332,13 @@ def call_item(call: ToolCall, call_id: str) -> Json:
     """Return the item of a call, without an id of its own unless it has one."""
     own = own_extras(call.extras)
     kind: str = own.pop("type", "function_call")
-    return {"type": kind, **own, CALL_TEXT.get(kind, "arguments"): call.arguments, "call_id": call_id, "name": call.name}
+    return {
+        "type": kind,
+        **own,
+        CALL_TEXT.get(kind, "arguments"): call.arguments,
+        "call_id": call_id,
+        "name": call.name,
+    }
 
 
 def made_call_id(ids: ItemIds, position: int) -> str:
