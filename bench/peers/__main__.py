@@ -31,8 +31,8 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, WANTED_FILES), most))
     missing = _install(options.only)
-    os.sched_setaffinity(0, {load_core})
     found = machine.describe()
+    os.sched_setaffinity(0, {load_core})
     began = time.monotonic()
     with ExitStack() as stack:
         upstream = stack.enter_context(processes.upstream(load_core))

@@ -115,7 +115,9 @@ def own_requests(draw: st.DrawFn) -> Request:
         stop=draw(st.none() | st.just(("END", "x"))),
         response_format=draw(st.none() | st.just(ResponseFormat("json_schema", schema=schema))),
         reasoning=draw(
-            st.none() | st.just(Reasoning(enabled=False)) | st.builds(Reasoning, effort=st.sampled_from(["low", "max"]))
+            st.none()
+            | st.just(Reasoning(enabled=False))
+            | st.builds(Reasoning, st.just(True), st.sampled_from([None, "low", "max"]), st.just(-1))
         ),
         user=draw(st.none() | words),
         stream=draw(st.booleans()),
@@ -221,7 +223,8 @@ foreign_requests = st.builds(
         st.none() | st.integers(-1, 9000),
         st.none() | st.booleans(),
     ),
-    response_format=st.none() | st.just(ResponseFormat("json_schema", schema={"type": "object"}, name="n")),
+    response_format=st.none()
+    | st.just(ResponseFormat("json_schema", schema={"type": "object", "properties": {}}, name="n")),
     stream=st.booleans(),
     extras=foreign_extras,
 )

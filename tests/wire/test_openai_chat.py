@@ -458,15 +458,15 @@ def test_what_only_its_origin_can_read_is_left_out_and_named():
         ),
         Message("tool", (ToolResult("1", (Text("r", extras={"anthropic": {"cache_control": {}}}),), is_error=True),)),
     )
-    assert set(dropped(*messages, extras={"anthropic": {"container": "c"}})) == {
-        "extras.anthropic",
-        "messages[0].extras.gemini",
+    assert set(dropped(*messages, extras={"anthropic": {"unheard_of": "c"}})) == {
+        "unheard_of",
+        "messages[0].y",
         "messages[0].parts[0]",
-        "messages[0].parts[1].extras.gemini",
+        "messages[0].parts[1].x",
         "messages[0].parts[1].signature",
         "messages[0].parts[2].signature",
         "messages[1].parts[0].is_error",
-        "messages[1].parts[0].content[0].extras.anthropic",
+        "messages[1].parts[0].content[0].cache_control",
     }
     assert asked(*messages)["messages"][0] == {
         "role": "assistant",
@@ -498,9 +498,10 @@ def test_what_only_its_origin_can_read_is_left_out_and_named():
         ([Message("assistant", (Opaque("gemini", {}),))], "messages[0].parts[0]"),
         ([Message("tool", (Text("a"),))], "messages[0].parts[0]"),
         (
-            [Message("tool", (ToolResult("1", (Text("a"), Image(Media(url="https://a.example/a.png")))),))],
-            "messages[0].parts[0].content[1]",
+            [Message("tool", (ToolResult("1", (Text("a"), Image(Media(file_id="f")))),))],
+            "messages[0].parts[0].content[1].media.file_id",
         ),
+        ([Message("tool", (ToolResult("1", (CALL,)),))], "messages[0].parts[0].content[0]"),
     ],
 )
 def test_what_has_no_equivalent_is_refused_with_its_name(messages, field):

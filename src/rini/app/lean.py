@@ -7,6 +7,7 @@ from rini.api.dialects.endpoint import DialectEndpoint
 from rini.api.dialects.errors import rendering
 from rini.api.dialects.gemini import Gemini
 from rini.api.dialects.openai_chat import OpenAIChat
+from rini.api.dialects.openai_responses import OpenAIResponses
 from rini.api.native import NativeEndpoint
 from rini.api.routes import Route
 from rini.app.parts import Parts
@@ -43,6 +44,7 @@ def _dialects(parts: Parts) -> list[Route]:
     whole, streamed = Gemini(stream=False), Gemini(stream=True)
     routes = [
         _route(parts, "/v1/chat/completions", OpenAIChat()),
+        _route(parts, "/v1/responses", OpenAIResponses()),
         _route(parts, "/v1/messages", AnthropicMessages()),
     ]
     for version in GEMINI_VERSIONS:

@@ -27,10 +27,12 @@ _SHOULD_RETRY = {"true": True, "false": False}
 async def complete(transport: Transport, target: Target, outgoing: Outgoing) -> tuple[Reply, Response]:
     """Return the whole answer, read and as it came. Raises RiniError; when the caller is cancelled, so is the provider's call.
 
-    An answer that is passed on is not refused for what cannot be read in it: then there is nothing in the Reply.
+    Of an answer that is passed on the Reply has what the ledger needs, or nothing where it cannot be read: it is not refused for that.
     """
     response = await post(transport, target, outgoing.path, outgoing.body, outgoing.model, outgoing.headers)
     try:
+        if outgoing.passes:
+            return target.codec.decode_outline(response.body), response
         return target.codec.decode_reply(response.body), response
     except MalformedError as error:
         if outgoing.passes:

@@ -6,6 +6,7 @@ from typing import Self
 from rini.canon import Request
 from rini.errors import InvalidRequestError, UnsupportedParameterError
 from rini.inference.target import Target
+from rini.providers.equivalents import who_has
 from rini.wire.codec import MalformedError, UnsupportedError
 
 _NOTHING: Mapping[str, str] = {}
@@ -79,7 +80,8 @@ class Outgoing:
             encoded = self._target.codec.encode_request(request)
         except UnsupportedError as error:
             name = self._target.provider.name
-            raise UnsupportedParameterError(str(error), parameter=error.field, provider=name) from error
+            sentence = f"{error}{who_has(error.field, name)}"
+            raise UnsupportedParameterError(sentence, parameter=error.field, provider=name) from error
         except (MalformedError, RecursionError) as error:
             # Read a moment ago, it is now a few levels deeper.
             raise InvalidRequestError("The request is nested too deeply to be written as JSON.") from error

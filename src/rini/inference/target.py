@@ -63,7 +63,7 @@ class Router:
         key = await self._keys.open(user_id, provider.name, key_id)
         return Target(
             provider=provider,
-            codec=provider.codec_for(wire),
+            codec=provider.codec_for(wire, model),
             base_url=key.base_url or self._addresses[provider.name],
             headers={**provider.authenticate(key.value), "content-type": "application/json"},
             key_id=key.id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rini.canon import ModelInfo
-from rini.errors import ModelNotFoundError, ProviderTimeoutError
+from rini.errors import ModelNotFoundError, ProviderError, ProviderTimeoutError
 from rini.inference.target import Target
 from rini.kit.http import Timeouts, Transport, TransportError
 from rini.providers.failures import failure_error, malformed_error, redirect_error, transport_error
@@ -74,13 +74,20 @@ async def fetch_model(transport: Transport, target: Target, model: str) -> Model
     """Return what the provider says of one model, whose name there may be another. Raises RiniError, ModelNotFoundError among them."""
     provider = target.provider
     codec = LISTS[provider.name]
-    body = await _get(transport, target, codec.model_path(model), model, MOST_BYTES)
+    unknown = ModelNotFoundError(
+        f"{provider.label} does not know the model '{model}'.", provider=provider.name, model=model
+    )
     try:
-        return codec.decode_model(body, provider.name)
+        return codec.decode_model(
+            await _get(transport, target, codec.model_path(model), model, MOST_BYTES), provider.name
+        )
     except MalformedError:
-        raise ModelNotFoundError(
-            f"{provider.label} does not know the model '{model}'.", provider=provider.name, model=model
-        ) from None
+        raise unknown from None
+    except ProviderError as error:
+        # However the answer is worded: this path is there for the model alone.
+        if error.fields.get("provider_status") == 404:
+            raise unknown from None
+        raise
 
 
 async def _get(transport: Transport, target: Target, path: str, model: str, most: int) -> bytes:

@@ -1,5 +1,6 @@
 """The providers, as data: which wire format they speak, how they are addressed and how they are told who asks."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -13,10 +14,16 @@ from rini.wire.gemini import GEMINI
 from rini.wire.gemini_embeddings import GEMINI_EMBEDDINGS
 from rini.wire.openai_chat import OPENAI_CHAT, OPENAI_COMPATIBLE_CHAT
 from rini.wire.openai_embeddings import OPENAI_EMBEDDINGS
+from rini.wire.openai_responses import OPENAI_RESPONSES
 
 ANTHROPIC_VERSION = "2023-06-01"
 
 ProviderName = Literal["openai", "anthropic", "google", "openai_compatible", "local"]
+
+# developers.openai.com/api/docs/models, "Endpoints" of each model, November 2026: these have no chat completions.
+_ONLY_RESPONSES = re.compile(
+    r"(ft:)?(o[13]-pro|gpt-5(\.\d)?-pro|gpt-5(\.\d)?-codex|codex-|computer-use-|o[34].*-deep-research)"
+)
 
 
 class EmbeddingCall(msgspec.Struct, frozen=True):
@@ -48,12 +55,14 @@ class Provider(msgspec.Struct, frozen=True):
     embedding: EmbeddingCall | None = None
     others: tuple[Codec, ...] = ()
 
-    def codec_for(self, wire: str | None) -> Codec:
-        """Return the codec in which a client of the format ``wire`` is best served: its own where the provider speaks it."""
-        if wire is not None and wire != self.codec.name:
-            for codec in self.others:
-                if codec.name == wire:
-                    return codec
+    def codec_for(self, wire: str | None, model: str) -> Codec:
+        """Return the codec in which a client of the format ``wire`` is best served: its own where the provider speaks it.
+
+        A model that is only to be had in another format than the provider's usual one is asked in that.
+        """
+        for codec in self.others:
+            if codec.name == wire or (codec.name == OPENAI_RESPONSES.name and _ONLY_RESPONSES.match(model)):
+                return codec
         return self.codec
 
     @property
@@ -84,7 +93,7 @@ _COMPATIBLE = EmbeddingCall(OPENAI_EMBEDDINGS, most_inputs=32)
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
-        Provider("openai", "OpenAI", OPENAI_CHAT, _bearer, "setting", _OPENAI),
+        Provider("openai", "OpenAI", OPENAI_CHAT, _bearer, "setting", _OPENAI, (OPENAI_RESPONSES,)),
         Provider("anthropic", "Anthropic", ANTHROPIC, _anthropic, "setting"),
         Provider("google", "Google", GEMINI, _google, "setting", _GOOGLE),
         Provider(

@@ -21,6 +21,7 @@ from rini.kit.http import Transport
 from rini.providers.failures import blocked_error, failure_error, malformed_error
 from rini.telemetry import metrics
 from rini.turns.journal import Journal, Open
+from rini.turns.thoughts import worth_keeping
 from rini.turns.tool_use import CallIds
 from rini.turns.values import Begun, Given, Listener, Loaded
 from rini.usage.usage_record import Outcome, UsageRecord
@@ -82,9 +83,9 @@ class RunningCall:
         return Begun(self.loaded, self.outgoing, self._headers)
 
     @property
-    def keeps_thoughts(self) -> bool:
-        """Whether the client's format has no place for the proofs of this provider's thoughts."""
-        return self._given is not None and self._given.codec.name != self.outgoing.wire
+    def has_thoughts_to_keep(self) -> bool:
+        """Whether the model thought before it called a tool, and the client's format has no place for the proofs of that."""
+        return self._given is not None and self._given.codec.name != self.outgoing.wire and worth_keeping(self.reply)
 
     @property
     def body(self) -> bytes | None:

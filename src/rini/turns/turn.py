@@ -90,7 +90,7 @@ class Turns:
             # A fault of this server's own: it is told as what it is, and what the provider did is booked.
             await asyncio.shield(self._settling_of(call, "interrupted"))
             raise
-        if call.loaded is None and not call.keeps_thoughts and (answer := self._booked_soon(call)) is not None:
+        if call.loaded is None and not call.has_thoughts_to_keep and (answer := self._booked_soon(call)) is not None:
             return answer
         return await asyncio.shield(self._settling_of(call, "complete"))
 
@@ -231,7 +231,7 @@ class Turns:
         try:
             if loaded is None:
                 await self._ledger.record(*records)
-                if outcome == "complete" and call.keeps_thoughts and thoughts.worth_keeping(reply):
+                if outcome == "complete" and call.has_thoughts_to_keep:
                     await self._keep_thoughts(call, reply)
                 return Answer(call.beginning, reply, records, parts, body=call.body)
             answer = await self._store(

@@ -64,9 +64,10 @@ class StreamEncoder(Protocol):
 
 
 class Codec(Protocol):
-    """One wire format."""
+    """One wire format. ``envelope`` is what its failures name as theirs: formats whose errors look the same share it."""
 
     name: str
+    envelope: str
 
     def path(self, model: str, *, stream: bool) -> str:
         """Return the path and query of the call below the provider's base address, with a leading slash."""
@@ -78,6 +79,10 @@ class Codec(Protocol):
 
     def decode_reply(self, body: bytes) -> Reply:
         """Return the whole answer in ``body``. Raises MalformedError."""
+        ...
+
+    def decode_outline(self, body: bytes) -> Reply:
+        """Return a whole answer's usage, ids and finish reasons; its parts may be left out. Raises MalformedError."""
         ...
 
     def stream_decoder(self) -> StreamDecoder:

@@ -48,10 +48,10 @@ _BY_STATUS: dict[int, FailureKind] = {
 }
 
 
-def failure_of(error: RiniError, wire: str) -> Failure:
-    """Return the error as a provider's failure: in the provider's own words where it speaks ``wire`` itself."""
+def failure_of(error: RiniError, codec: Codec) -> Failure:
+    """Return the error as a provider's failure: in the provider's own words where it speaks the format itself."""
     told: Failure | None = error.failure if isinstance(error, ProviderError) else None
-    if told is not None and told.wire == wire:
+    if told is not None and told.wire == codec.envelope:
         return told
     wait = error.headers.get("retry-after")
     parameter = error.fields.get("parameter")
@@ -68,8 +68,8 @@ def rendering(codec: Codec) -> Render:
     """Return what answers with an error as a provider of the format would."""
 
     def render(_scope: Scope, error: RiniError) -> ASGIApp:
-        failure = failure_of(error, codec.name)
-        if failure.wire == codec.name and isinstance(error, ProviderError) and error.answer is not None:
+        failure = failure_of(error, codec)
+        if failure.wire == codec.envelope and isinstance(error, ProviderError) and error.answer is not None:
             status, told, body = error.answer
             headers = {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
             return Response(body, status, headers, told.get("content-type", "application/json"))

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Scope
 
-from rini.api.dialects.dialect import NO_HEADERS, Asked
+from rini.api.dialects.dialect import NO_HEADERS, Asked, changed
 from rini.api.lean import decode_body
 from rini.canon import Reply
 from rini.inference.outgoing import Outgoing
@@ -37,11 +37,16 @@ class Gemini:
         array = self._stream and "sse" not in query.get("alt", [])
         return Asked(name=scope["path_params"]["model"], stream=self._stream, body=body, json_array=array)
 
-    def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:  # noqa: ARG002  # the path names the model
+    def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:
         """Return the body as Google gets it; None for what must be translated."""
-        if PROVIDERS[provider].codec.name != self.codec.name or asked.json_array or b'"model"' in asked.body:
+        if PROVIDERS[provider].codec.name != self.codec.name or asked.json_array:
             return None
-        return asked.body
+        body = asked.body
+        if b'"model"' in body:  # mostly as a role
+            named = _head.decode(body).model
+            if named is not None and named.removeprefix("models/") != model:
+                return changed(body, model=f"models/{model}")
+        return body
 
     def headers(self, scope: Scope) -> Mapping[str, str]:  # noqa: ARG002
         """Return none."""

@@ -97,7 +97,7 @@ class DialectStream:
                 encoder = self._dialect.codec.stream_encoder()
                 if self._last and not self._last.endswith(_ENDS):
                     data += b"\n\n"
-            data += encoder.feed(StreamFailure(failure_of(error, self._dialect.codec.name))) + encoder.close()
+            data += encoder.feed(StreamFailure(failure_of(error, self._dialect.codec))) + encoder.close()
         elif encoder is not None:
             data += encoder.close()
         await self._write(data, last=True)

@@ -11,6 +11,7 @@ from rini.canon import Failure, Reply, Request
 from rini.wire.anthropic.failure import decode_failure, encode_failure
 from rini.wire.anthropic.fields import WIRE
 from rini.wire.anthropic.options import DEFAULT_MAX_TOKENS
+from rini.wire.anthropic.outline import decode_outline
 from rini.wire.anthropic.reply import decode_reply, encode_reply
 from rini.wire.anthropic.request_decoder import decode_request
 from rini.wire.anthropic.request_encoder import encode_request
@@ -25,6 +26,7 @@ class AnthropicCodec:
     """The Messages API as a Codec."""
 
     name = WIRE
+    envelope = WIRE
 
     def path(self, model: str, *, stream: bool) -> str:  # noqa: ARG002  (the body holds both)
         """Return ``/v1/messages``."""
@@ -43,6 +45,10 @@ class AnthropicCodec:
             return decode_reply(body)
         except RecursionError as error:
             raise MalformedError(_TOO_DEEP) from error
+
+    def decode_outline(self, body: bytes) -> Reply:
+        """Return the answer in ``body`` without its parts. Raises MalformedError."""
+        return decode_outline(body)
 
     def stream_decoder(self) -> StreamDecoder:
         """Return a decoder for one streamed answer."""

@@ -192,6 +192,8 @@ def _decode_document(block: Json, where: str) -> Part:
     media = _decode_source(source)
     if media is None:
         return Opaque(WIRE, block)
+    if media.url is not None:
+        media = Media(url=media.url, mime_type=_PDF)  # an address is always that of a PDF
     return Document(media, name=name, extras=other_fields(block, _DOCUMENT))
 
 

@@ -1,10 +1,10 @@
-"""The parameters of a request whose rules are this API's own: sampling, thinking, the answer's form, the choice of tools.
+"""The parameters of a request whose rules are this API's own: sampling, the answer's form, the choice of tools.
 
 A parameter that comes from another wire format is fitted to the API's rules, and named when that leaves something out.
 One that came over this wire goes back as it came, even where the API would refuse it: decoding keeps the value in extras
 where fitting would change it, and encoding prefers it as long as canon still says the same.
 
-The rules are those of platform.claude.com/docs, "Extended thinking", "Structured outputs" and "Messages", November 2026.
+The rules are those of platform.claude.com/docs, "Structured outputs" and "Messages", November 2026.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,9 @@ from rini.wire.anthropic.fields import (
     other_fields,
     text_field,
 )
+from rini.wire.anthropic.thinking import takes_sampling
 from rini.wire.codec import UnsupportedError
+from rini.wire.json_schema import ANTHROPIC_STRICT, fitted
 
 DEFAULT_MAX_TOKENS: Final = 32_000
 """The token limit of a request that names none, where the API demands one.
@@ -31,19 +33,16 @@ It is the highest that every model still served accepts (Opus 4.1 writes 32,000 
 ones 128,000), for thinking counts towards it and a low limit would cut answers short.
 """
 
-MIN_BUDGET_TOKENS: Final = 1024
-"""The least that thinking may be given."""
-
 _ROOM_TO_ANSWER = 8_192
 
 SAMPLING: Final = ("temperature", "top_p", "top_k")
 
 
-def max_tokens_of(request: Request) -> int:
+def max_tokens_of(request: Request, thinking: Json | None) -> int:
     """Return the limit to send: the request's own, or a default that leaves room beside the thinking budget."""
     if request.max_tokens is not None:
         return request.max_tokens
-    budget = request.reasoning.budget_tokens if request.reasoning else None
+    budget = thinking.get("budget_tokens") if thinking else None
     return max(DEFAULT_MAX_TOKENS, (budget or 0) + _ROOM_TO_ANSWER)
 
 
@@ -51,7 +50,7 @@ def encode_sampling(request: Request, dropped: list[str], *, thinks: bool) -> Js
     """Return temperature, top_p and top_k as the API takes them."""
     own = extras_of(request.extras, WIRE)
     fields = {name: getattr(request, name) for name in SAMPLING if getattr(request, name) is not None}
-    fitted = _fit_sampling(fields, thinks=thinks)
+    fitted = _fit_sampling(fields, request.model, thinks=thinks)
     for name, value in fields.items():
         if own.get(name) == value:
             fitted[name] = value
@@ -60,13 +59,15 @@ def encode_sampling(request: Request, dropped: list[str], *, thinks: bool) -> Js
     return fitted
 
 
-def keep_sampling(fields: Json, *, thinks: bool) -> Json:
+def keep_sampling(fields: Json, model: str, *, thinks: bool) -> Json:
     """Return those of the decoded sampling ``fields`` that encoding would change."""
-    fitted = _fit_sampling(fields, thinks=thinks)
+    fitted = _fit_sampling(fields, model, thinks=thinks)
     return {name: value for name, value in fields.items() if fitted.get(name) != value}
 
 
-def _fit_sampling(fields: Mapping[str, Any], *, thinks: bool) -> Json:
+def _fit_sampling(fields: Mapping[str, Any], model: str, *, thinks: bool) -> Json:
+    if not fields or not takes_sampling(model):
+        return {}
     fitted = dict(fields)
     if fitted.get("temperature", 0) > 1:
         fitted["temperature"] = 1
@@ -86,88 +87,6 @@ def _fit_sampling(fields: Mapping[str, Any], *, thinks: bool) -> Json:
     if isinstance(top_k, float) and top_k.is_integer():
         fitted["top_k"] = int(top_k)
     return fitted
-
-
-def decode_reasoning(rest: Json, max_tokens: int | None) -> Reasoning | None:
-    """Take ``thinking`` and ``output_config.effort`` out of a body's fields. Adaptive thinking is a budget of -1."""
-    effort = None
-    if rest.get("output_config") is not None:
-        config = as_object(rest["output_config"], "output_config")
-        effort = optional_text(config, "effort", "output_config")
-        _keep(rest, "output_config", config, "effort")
-    enabled = budget = include = None
-    own: Json = {}
-    if rest.get("thinking") is not None:
-        thinking = as_object(rest["thinking"], "thinking")
-        type_ = text_field(thinking, "type", "thinking")
-        if type_ in _THINKING_TYPES:
-            del rest["thinking"]
-            own = {name: value for name, value in thinking.items() if name != "type"}
-            enabled = type_ != "disabled"
-            include = _SHOWN.get(str(own.get("display"))) if enabled else None
-            if include is not None:
-                del own["display"]
-            if type_ == "adaptive":
-                budget = -1
-            elif type_ == "enabled":
-                budget = optional_integer(own, "budget_tokens", "thinking")
-                if budget is not None and budget == _fit_budget(budget, max_tokens):
-                    del own["budget_tokens"]
-                elif budget is None or budget <= 0:
-                    own["type"] = type_
-    reasoning = Reasoning(enabled, effort, budget, include, with_extras(WIRE, own))
-    return None if reasoning == _NOTHING else reasoning
-
-
-def encode_reasoning(
-    reasoning: Reasoning | None, max_tokens: int | None, dropped: list[str]
-) -> tuple[Json | None, str | None]:
-    """Return ``thinking`` and ``output_config.effort``, each None where it says nothing."""
-    if reasoning is None:
-        return None, None
-    own = extras_of(reasoning.extras, WIRE)
-    enabled, effort, budget = reasoning.enabled, reasoning.effort, reasoning.budget_tokens
-    if effort is not None:
-        effort = effort if effort in _EFFORTS else effort.lower()
-        if effort == "none":
-            enabled, effort = False, None
-        elif effort == "minimal":
-            effort = "low"
-    if budget == 0:
-        enabled = False
-    elif budget is not None and budget > 0 and enabled is not False and own.get("budget_tokens") != budget:
-        fitted = _fit_budget(budget, max_tokens)
-        if fitted != budget:
-            dropped.append("reasoning.budget_tokens")
-        if fitted is None:
-            enabled = False
-        budget = fitted
-    thinking: Json
-    if enabled is False:
-        thinking = {"type": "disabled"}
-    elif budget is not None and budget > 0:
-        thinking = {"type": "enabled", "budget_tokens": budget}
-    elif enabled or budget is not None:
-        thinking = {"type": "adaptive"}
-    else:
-        if reasoning.include is not None:
-            dropped.append("reasoning.include")
-        return None, effort
-    if reasoning.include is not None:
-        if enabled is not False:
-            thinking["display"] = "summarized" if reasoning.include else "omitted"
-        elif reasoning.include:
-            dropped.append("reasoning.include")
-    thinking.update(own)
-    return thinking, effort
-
-
-def _fit_budget(budget: int, max_tokens: int | None) -> int | None:
-    """Return the nearest budget that the API takes; None where the token limit leaves no room for any."""
-    budget = max(budget, MIN_BUDGET_TOKENS)
-    if max_tokens is not None and budget >= max_tokens:
-        budget = max_tokens - 1
-    return budget if budget >= MIN_BUDGET_TOKENS else None
 
 
 def decode_format(rest: Json) -> ResponseFormat | None:
@@ -191,7 +110,7 @@ def decode_format(rest: Json) -> ResponseFormat | None:
 def _format_of(format_: Json, where: str, *, older: bool) -> ResponseFormat:
     schema = None if format_.get("schema") is None else as_object(format_["schema"], f"{where}.schema")
     own = dict(extras_of(other_fields(format_, _FORMAT), WIRE))
-    if schema is not None and _closed(schema) != schema:
+    if schema is not None and not _is_taken(schema):
         own["schema"] = schema
     if older:
         own = {"output_format": own}
@@ -213,7 +132,9 @@ def encode_format(wanted: ResponseFormat | None, dropped: list[str]) -> tuple[st
     )
     format_: Json = {"type": "json_schema"}
     if wanted.schema is not None:
-        format_["schema"] = wanted.schema if own.get("schema") == wanted.schema else _closed(wanted.schema)
+        format_["schema"] = (
+            wanted.schema if own.get("schema") == wanted.schema else fitted_schema(wanted.schema, dropped)
+        )
     elif not own and older is None:
         raise UnsupportedError(WIRE, "response_format.schema", "JSON is only written to a schema")
     for name, value in own.items():
@@ -221,30 +142,17 @@ def encode_format(wanted: ResponseFormat | None, dropped: list[str]) -> tuple[st
     return ("output_format" if older is not None else "format"), format_
 
 
-def _closed(schema: Mapping[str, Any]) -> Json:
-    """Return ``schema`` with additionalProperties false on every object that leaves it open, as the API demands.
-
-    What the closed schema allows, the open one allows too, so the answer is still what was asked for.
-    """
-    closed: Json = {}
-    for name, value in schema.items():
-        by_name = object_or_none(value) if name in _SCHEMAS_BY_NAME else None
-        if by_name is not None:
-            closed[name] = {key: _closed_value(each) for key, each in by_name.items()}
-        elif name in _SCHEMA_LISTS and isinstance(value, list):
-            closed[name] = [_closed_value(each) for each in cast("list[Any]", value)]
-        elif name == "items":
-            closed[name] = _closed_value(value)
-        else:
-            closed[name] = value
-    if schema.get("type") == "object" or "properties" in schema:
-        closed.setdefault("additionalProperties", False)
-    return closed
+def fitted_schema(schema: Mapping[str, Any], dropped: list[str]) -> Json:
+    """Return ``schema`` as the answer's form may be told. Raises UnsupportedError."""
+    return fitted(schema, ANTHROPIC_STRICT, field="response_format.schema", dropped=dropped)
 
 
-def _closed_value(value: object) -> object:
-    schema = object_or_none(value)
-    return value if schema is None else _closed(schema)
+def _is_taken(schema: Mapping[str, Any]) -> bool:
+    """Whether ``schema`` would go out as it is."""
+    try:
+        return fitted_schema(schema, []) == schema
+    except UnsupportedError:
+        return False
 
 
 def decode_tool_choice(rest: Json) -> tuple[ToolChoice | None, bool | None]:
@@ -303,13 +211,7 @@ def _keep(rest: Json, name: str, fields: Json, taken: str) -> None:
         del rest[name]
 
 
-_NOTHING = Reasoning()
-_THINKING_TYPES = frozenset({"enabled", "adaptive", "disabled"})
-_SHOWN = {"summarized": True, "omitted": False}
-_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _FORMAT = frozenset({"type", "schema"})
-_SCHEMAS_BY_NAME = frozenset({"properties", "$defs", "definitions"})
-_SCHEMA_LISTS = frozenset({"anyOf", "allOf", "oneOf", "prefixItems"})
 _CHOICES: dict[str, Literal["auto", "required", "tool", "none"]] = {
     "auto": "auto",
     "any": "required",

@@ -20,11 +20,12 @@ from rini.wire.anthropic.fields import (
 from rini.wire.anthropic.options import (
     SAMPLING,
     decode_format,
-    decode_reasoning,
     decode_tool_choice,
     keep_sampling,
 )
+from rini.wire.anthropic.thinking import decode_reasoning
 from rini.wire.codec import MalformedError
+from rini.wire.json_schema import is_plain_object
 
 
 def decode_request(body: bytes, *, model: str | None = None, stream: bool | None = None) -> Request:
@@ -42,12 +43,13 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
         messages.append(_decode_message(value, f"messages[{position}]"))
     max_tokens = optional_integer(rest, "max_tokens", "The request")
     user = _take_user(rest)
-    reasoning = decode_reasoning(rest, max_tokens)
-    response_format = decode_format(rest)
     tool_choice, parallel = decode_tool_choice(rest)
+    forced = tool_choice is not None and tool_choice.mode in {"required", "tool"}
+    reasoning = decode_reasoning(rest, model, max_tokens, forced=forced)
+    response_format = decode_format(rest)
     temperature, top_p, top_k = (optional_number(rest, name, "The request") for name in SAMPLING)
     sampling = {name: rest[name] for name in SAMPLING if rest.get(name) is not None}
-    kept = keep_sampling(sampling, thinks=reasoning is not None and reasoning.enabled is True)
+    kept = keep_sampling(sampling, model, thinks=reasoning is not None and reasoning.enabled is True)
     asked_to_stream = optional_flag(rest, "stream", "The request") or False
     return Request(
         model=model,
@@ -101,15 +103,16 @@ def _decode_tools(value: object) -> tuple[Tool, ...]:
             None if fields.get("input_schema") is None else as_object(fields["input_schema"], f"{where}.input_schema")
         )
         extras = other_fields(fields, _TOOL)
-        if schema is not None and "type" not in schema:
-            # Encoding adds the type; what came over this wire goes back as it came.
+        strict = optional_flag(fields, "strict", where)
+        if schema is not None and (strict or not is_plain_object(schema)):
+            # Encoding may fit it; what came over this wire goes back as it came.
             extras = {WIRE: {**extras_of(extras, WIRE), "input_schema": schema}}
         tools.append(
             Tool(
                 text_field(fields, "name", where),
                 description=optional_text(fields, "description", where),
                 parameters=schema,
-                strict=optional_flag(fields, "strict", where),
+                strict=strict,
                 extras=extras,
             )
         )

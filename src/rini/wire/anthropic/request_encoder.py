@@ -19,12 +19,15 @@ from rini.canon import (
     Message,
     Opaque,
     Part,
+    Reasoning,
     Refusal,
     Request,
+    ResponseFormat,
     Text,
     Thinking,
     Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
     extras_of,
 )
@@ -34,21 +37,28 @@ from rini.wire.anthropic.fields import WIRE, Json, dump, object_or_none
 from rini.wire.anthropic.options import (
     SAMPLING,
     encode_format,
-    encode_reasoning,
     encode_sampling,
     encode_tool_choice,
     max_tokens_of,
 )
+from rini.wire.anthropic.thinking import encode_reasoning, is_forced
 from rini.wire.codec import EncodedRequest, UnsupportedError
+from rini.wire.foreign import name_foreign, refuse_foreign
+from rini.wire.json_schema import ANTHROPIC_STRICT, fitted, object_root
 
 
 def encode_request(request: Request) -> EncodedRequest:
     """Return the body that asks for ``request``. Raises UnsupportedError."""
     dropped: list[str] = []
+    refuse_foreign(request.extras, WIRE)
+    _name_foreign(request, dropped)
     _refuse(request, dropped)
     own = extras_of(request.extras, WIRE)
     system, messages = _Conversation(dropped).encode(request.messages)
-    body: Json = {"model": request.model, "max_tokens": max_tokens_of(request), "messages": messages}
+    thinking, effort = encode_reasoning(
+        request.reasoning, request.model, request.max_tokens, dropped, forced=is_forced(request)
+    )
+    body: Json = {"model": request.model, "max_tokens": max_tokens_of(request, thinking), "messages": messages}
     if system:
         body["system"] = _shortest(system)
     tools = _encode_tools(request, dropped)
@@ -57,7 +67,6 @@ def encode_request(request: Request) -> EncodedRequest:
     choice = encode_tool_choice(request, tools, dropped)
     if choice is not None:
         body["tool_choice"] = choice
-    thinking, effort = encode_reasoning(request.reasoning, request.max_tokens, dropped)
     if thinking is not None:
         body["thinking"] = thinking
     if request.stop:
@@ -83,6 +92,14 @@ def encode_request(request: Request) -> EncodedRequest:
     return EncodedRequest(dump(body), tuple(dropped))
 
 
+def _name_foreign(request: Request, dropped: list[str]) -> None:
+    name_foreign(request.extras, WIRE, "", dropped)
+    for path in ("reasoning", "response_format", "tool_choice"):
+        value: Reasoning | ResponseFormat | ToolChoice | None = getattr(request, path)
+        if value is not None:
+            name_foreign(value.extras, WIRE, path, dropped)
+
+
 def _refuse(request: Request, dropped: list[str]) -> None:
     if request.n is not None and request.n > 1:
         raise UnsupportedError(WIRE, "n", "there is one answer only")
@@ -101,15 +118,23 @@ def _encode_tools(request: Request, dropped: list[str]) -> list[Json]:
     # One of several tools must be called: that is said by offering no others.
     wanted = choice.names if choice is not None and choice.mode == "required" and len(choice.names) > 1 else ()
     tools: list[Json] = []
+    strict = 0
     for position, tool in enumerate(request.tools):
+        where = f"tools[{position}]"
         if wanted and tool.name not in wanted:
-            dropped.append(f"tools[{position}]")
-        else:
-            tools.append(_encode_tool(tool, f"tools[{position}]"))
+            dropped.append(where)
+            continue
+        encoded = _encode_tool(tool, where, dropped)
+        if encoded.get("strict") and "input_schema" not in extras_of(tool.extras, WIRE):
+            strict += 1
+            if strict > _MAX_STRICT_TOOLS:
+                dropped.append(f"{where}.strict")
+                encoded["strict"] = False
+        tools.append(encoded)
     return tools
 
 
-def _encode_tool(tool: Tool, where: str) -> Json:
+def _encode_tool(tool: Tool, where: str, dropped: list[str]) -> Json:
     if tool.opaque is not None:
         if tool.wire != WIRE:
             raise UnsupportedError(WIRE, where, "it is a tool of another provider's own")
@@ -119,12 +144,26 @@ def _encode_tool(tool: Tool, where: str) -> Json:
     fields: Json = {"name": tool.name}
     if tool.description is not None:
         fields["description"] = tool.description
-    schema: Json = dict(tool.parameters or {"properties": {}})
-    schema.setdefault("type", "object")
-    fields["input_schema"] = schema
+    own = extras_of(tool.extras, WIRE)
     if tool.strict is not None:
         fields["strict"] = tool.strict
-    return {**fields, **extras_of(tool.extras, WIRE)}
+    if "input_schema" not in own:
+        _encode_schema(tool, fields, where, dropped)
+    name_foreign(tool.extras, WIRE, where, dropped)
+    return {**fields, **own}
+
+
+def _encode_schema(tool: Tool, fields: Json, where: str, dropped: list[str]) -> None:
+    """Add the schema of the arguments, which is only enforced (``strict``) where it can be."""
+    path = f"{where}.parameters"
+    schema = object_root(tool.parameters or {"properties": {}}, WIRE, field=path, dropped=dropped)
+    if tool.strict:
+        try:
+            schema = fitted(schema, ANTHROPIC_STRICT, field=path, dropped=dropped)
+        except UnsupportedError:
+            dropped.append(f"{where}.strict")
+            fields["strict"] = False
+    fields["input_schema"] = schema
 
 
 def _shortest(blocks: list[Json]) -> str | list[Json]:
@@ -166,6 +205,8 @@ class _Conversation:
             where = f"messages[{position}]"
             if message.name is not None:
                 self._dropped.append(f"{where}.name")
+            if message.extras is not None:
+                name_foreign(message.extras, WIRE, where, self._dropped)
             match message.role:
                 case "system" | "developer":
                     blocks = self._blocks(message, where)
@@ -279,6 +320,8 @@ class _Conversation:
         """Return the block of a part; None for one that was left out. Raises UnsupportedError."""
         if getattr(part, "signature", None) is not None and not isinstance(part, Thinking):
             self._dropped.append(f"{where}.signature")
+        if not isinstance(part, Opaque | Thinking) and part.extras is not None:
+            name_foreign(part.extras, WIRE, where, self._dropped)
         assistant, user = message.role == "assistant", message.role in {"user", "tool"}
         match part:
             case Text() | Refusal():
@@ -312,7 +355,7 @@ class _Conversation:
 
     def _thinking(self, part: Thinking, message: Message, where: str) -> Json | None:
         # Only what this provider signed or encrypted may come back to it.
-        proven = part.redacted is not None or part.signature is not None
+        proven = part.redacted is not None or bool(part.signature)
         if message.role == "assistant" and message.origin == WIRE and proven:
             return thinking_block(part)
         self._dropped.append(where)
@@ -320,6 +363,7 @@ class _Conversation:
 
     def _result(self, part: ToolResult, where: str) -> Json:
         call_id = self._ids.result(part.call_id, part.name, where)
+        name_foreign(part.extras, WIRE, where, self._dropped)
         if part.name is not None:
             self._dropped.append(f"{where}.name")
         blocks: list[Json] = []
@@ -337,6 +381,9 @@ class _Conversation:
         if part.is_error:
             fields["is_error"] = True
         return block_of("tool_result", fields, part.extras)
+
+
+_MAX_STRICT_TOOLS = 20  # by "Structured outputs, Schema complexity limits"
 
 
 def _ends_with_server_tool(message: Json) -> bool:

@@ -20,6 +20,7 @@ class GeminiCodec:
     """The codec. See ``rini.wire.codec.Codec`` for what each method promises."""
 
     name = WIRE
+    envelope = WIRE
 
     def path(self, model: str, *, stream: bool) -> str:
         """Return the path and query of the call. ``models/x`` and ``tunedModels/x`` are taken as they are."""
@@ -35,6 +36,10 @@ class GeminiCodec:
 
     def decode_reply(self, body: bytes) -> Reply:
         """Return the whole answer in ``body``. Raises MalformedError."""
+        return decode_reply(body)
+
+    def decode_outline(self, body: bytes) -> Reply:
+        """Return the answer in ``body``: its finish reasons are told from its parts. Raises MalformedError."""
         return decode_reply(body)
 
     def stream_decoder(self) -> StreamDecoder:

@@ -2,17 +2,18 @@
 
 What is valid under the schema is valid under the rewritten one: a limit that the provider does not know is left out, named, and told
 to the model in the description. One rule goes the other way: where objects must list their properties, an object that says nothing
-about others is closed. What would no longer mean the same is refused. The same schema is always rewritten to the same one, and that
+about others is closed; and a schema that names no type is read as one of the type that its keywords are about. What would no longer mean the same is refused. The same schema is always rewritten to the same one, and that
 one to itself, so that prompt caches hold.
 """
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import msgspec
 
-from rini.wire.json_schema.merge import ANNOTATIONS, ImpossibleError, Json, Merger, is_among, type_of
+from rini.wire.json_schema.merge import ANNOTATIONS, ImpossibleError, Json, Merger, as_list, is_among, type_of
 from rini.wire.json_schema.references import Definitions, Place
 from rini.wire.json_schema.subset import Subset
 
@@ -33,7 +34,7 @@ _BY_TYPE: Final[Mapping[str, frozenset[str]]] = {
 }  # fmt: skip
 _ANY_TYPE: Final = frozenset({"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "nullable"})
 _CONDITIONS: Final = ("not", "if", "then", "else")
-_KNOWN: Final = ANNOTATIONS | _ANY_TYPE | frozenset(_CONDITIONS) | frozenset().union(*_BY_TYPE.values())
+_KNOWN: Final = ANNOTATIONS | _ANY_TYPE | frozenset(_CONDITIONS) | frozenset[str]().union(*_BY_TYPE.values())
 _NESTED: Final = frozenset(
     {"items", "prefixItems", "properties", "required", "additionalProperties", "additionalItems"}
 )
@@ -83,8 +84,8 @@ class _Fit:
         self.merger.spend(depth)
         raw = self.merger.as_schema(schema, path)
         _modernise(raw)
-        only = raw.get("allOf")
-        if isinstance(only, list) and len(only) == 1 and not raw.keys() - ANNOTATIONS - {"allOf"}:  # pyright: ignore[reportUnknownArgumentType]  # JSON
+        only = as_list(raw.get("allOf"))
+        if only is not None and len(only) == 1 and not raw.keys() - ANNOTATIONS - {"allOf"}:
             # The way in which older generators describe a reference.
             raw = self.merger.both(
                 {name: raw[name] for name in raw if name != "allOf"}, self.merger.as_schema(only[0], path), path
@@ -165,17 +166,16 @@ class _Fit:
         return result
 
     def _any_of(self, branches: Iterable[object], path: str, depth: int, place: Place) -> Json:
-        found: list[Json] = []
+        found: dict[bytes, Json] = {}
         for index, branch in enumerate(branches):
             try:
                 each = self._schema(branch, f"{path}[{index}]" if path.endswith("anyOf") else path, depth + 1, place)
             except ImpossibleError:
                 continue  # no value takes this branch
-            if each not in found:
-                found.append(each)
+            found.setdefault(_dumps(each), each)
         if not found:
             raise ImpossibleError
-        return {"anyOf": found}
+        return {"anyOf": [*found.values()]}
 
     def _types(self, raw: Json, path: str) -> list[str]:
         """Take the types out of ``raw``; where none is told, the one that its other keywords are about."""
@@ -183,13 +183,14 @@ class _Fit:
         if given is None:
             if "enum" in raw or "const" in raw:
                 return []
-            return next(([kind] for kind in ("object", "array", "string", "number") if _BY_TYPE[kind] & raw.keys()), [])
-        kinds = list(dict.fromkeys(given if isinstance(given, list) else [given]))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # JSON
-        if not kinds or not all(isinstance(kind, str) and kind in _BY_TYPE for kind in kinds):  # pyright: ignore[reportUnknownVariableType]  # JSON
+            told = (kind for kind in ("object", "array", "string", "number") if _BY_TYPE[kind] & raw.keys())
+            return [*islice(told, 1)]
+        kinds: list[str] = list(dict.fromkeys(kind for kind in as_list(given) or [given] if isinstance(kind, str)))
+        if not kinds or not _BY_TYPE.keys() >= set(kinds):
             raise self.merger.refuse(f"{path}.type", f"a type is one of {', '.join(sorted(_BY_TYPE))}")
         if "number" in kinds and "integer" in kinds:
             kinds.remove("integer")
-        return sorted(kinds, key=lambda kind: kind == "null")  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType, reportUnknownLambdaType]  # JSON
+        return sorted(kinds, key=lambda kind: kind == "null")
 
     def _listed(self, raw: Json, kinds: list[str], path: str, depth: int, place: Place) -> Json:
         """Return the schema of a value that is one of those listed."""

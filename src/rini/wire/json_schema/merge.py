@@ -14,7 +14,7 @@ Json = dict[str, Any]
 MAX_DEPTH: Final = 64
 """How deep schemas may be nested. OpenAI takes 10 levels; nobody documents more."""
 
-MAX_STEPS: Final = 10_000
+MAX_STEPS: Final = 5_000
 """How many schemas are looked at before the whole is refused as too large."""
 
 ANNOTATIONS: Final = frozenset({
@@ -66,10 +66,11 @@ class Merger:
         found: object = self._root
         for step in reference[2:].split("/") if len(reference) > 2 else ():
             name = unquote(step).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, dict) and name in found:
-                found = cast("Json", found)[name]
-            elif isinstance(found, list) and name.isdecimal() and int(name) < len(cast("list[object]", found)):
-                found = cast("list[object]", found)[int(name)]
+            members, items = as_map(found), as_list(found)
+            if members is not None and name in members:
+                found = members[name]
+            elif items is not None and name.isdecimal() and len(name) < 9 and int(name) < len(items):
+                found = items[int(name)]
             else:
                 raise self.refuse(f"{path}.$ref", "nothing is defined where the reference points")
         return found
@@ -122,14 +123,16 @@ class Merger:
             schema[name] = _common_types(_as_types(mine), _as_types(value))
         elif name == "properties":
             mine, value = self.a_map(mine, f"{path}.{name}"), self.a_map(value, f"{path}.{name}")
-            self.spend(steps=len(value))
+            self.spend(steps=(len(mine) + len(value)) // 8)
             schema[name] = mine | {
                 key: {"allOf": [mine[key], each]} if key in mine else each for key, each in value.items()
             }
         elif name == "required":
             schema[name] = list(dict.fromkeys([*self.a_list(mine, path), *self.a_list(value, path)]))
         elif name == "enum":
-            schema[name] = [each for each in self.a_list(mine, path) if is_among(each, self.a_list(value, path))]
+            mine, value = self.a_list(mine, path), self.a_list(value, path)
+            self.spend(steps=len(mine) * len(value) // 64)
+            schema[name] = [each for each in mine if is_among(each, value)]
             if not schema[name]:
                 raise ImpossibleError
         elif name == "const":
@@ -139,7 +142,8 @@ class Merger:
         elif name in {"items", "additionalProperties"} and not isinstance(mine, list) and not isinstance(value, list):
             schema[name] = False if mine is False or value is False else {"allOf": [mine, value]}
         elif name == "allOf":
-            schema[name] = [*self.a_list(mine, path), *self.a_list(value, path)]
+            mine, value = self.a_list(mine, path), self.a_list(value, path)
+            schema[name] = [*mine, *value]
         elif name == "$ref":
             schema.setdefault("allOf", []).append({"$ref": value})
         else:
@@ -156,6 +160,16 @@ class Merger:
         if not isinstance(value, list):
             raise self.refuse(path, "it is no JSON schema")
         return cast("list[Any]", value)
+
+
+def as_map(value: object) -> Json | None:
+    """Return ``value`` if it is an object."""
+    return cast("Json", value) if isinstance(value, dict) else None
+
+
+def as_list(value: object) -> list[Any] | None:
+    """Return ``value`` if it is an array."""
+    return cast("list[Any]", value) if isinstance(value, list) else None
 
 
 def type_of(value: object) -> str:

@@ -44,6 +44,7 @@ class Definitions:
     def __init__(self, merger: Merger) -> None:
         self._merger = merger
         self._names: dict[str, str] = {}
+        self._used: set[str] = set()
         self._targets: list[tuple[str, object, str]] = []
         self._links: dict[str, list[_Link]] = {}
 
@@ -53,9 +54,10 @@ class Definitions:
         if name is None:
             name = wanted = _ODD.sub("_", reference.rpartition("/")[2].lstrip("#")) or "root"
             number = 2
-            while name in self._names.values():
+            while name in self._used:
                 name = f"{wanted}_{number}"
                 number += 1
+            self._used.add(name)
             self._names[reference] = name
             self._targets.append(
                 (name, target, f"{self._merger.field}.{reference.lstrip('#/').replace('/', '.') or '$ref'}")
@@ -72,33 +74,34 @@ class Definitions:
 
     def untie(self, *, cycles_allowed: bool) -> None:
         """Refuse cycles, or see to it that each leads through a property that may be absent. Raises UnsupportedError."""
-        for owner in [*self._links]:
-            for link in self._links[owner]:
-                if (cycles_allowed and link.place.free) or not self._leads(
-                    link.target, owner, through_free=not cycles_allowed
-                ):
+        done: set[str] = set()
+        for start in [*self._links]:
+            if start in done:
+                continue
+            way = [(start, iter(self._links.get(start, ())))]
+            open_ = {start}
+            while way:
+                owner, links = way[-1]
+                link = next(links, None)
+                if link is None:
+                    way.pop()
+                    open_.discard(owner)
+                    done.add(owner)
+                elif cycles_allowed and link.place.free:
                     continue
-                if not cycles_allowed:
-                    raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself, which is not taken")
-                names = link.place.names
-                if names is None:
-                    raise self._merger.refuse(
-                        f"{link.path}.$ref", "the schema contains itself outside of its properties"
-                    )
-                if link.place.name in names:
-                    names.remove(link.place.name)
-                    self._merger.drop(f"{link.place.path}.{link.place.name}")
-                link.place = link.place.optional()
+                elif link.target in open_:
+                    self._loosen(link, cycles_allowed=cycles_allowed)
+                elif link.target not in done:
+                    open_.add(link.target)
+                    way.append((link.target, iter(self._links.get(link.target, ()))))
 
-    def _leads(self, start: str, goal: str, *, through_free: bool) -> bool:
-        seen: set[str] = set()
-        ahead = [start]
-        while ahead:
-            name = ahead.pop()
-            if name == goal:
-                return True
-            if name not in seen:
-                seen.add(name)
-                self._merger.spend()
-                ahead += (link.target for link in self._links.get(name, ()) if through_free or not link.place.free)
-        return False
+    def _loosen(self, link: _Link, *, cycles_allowed: bool) -> None:
+        """Let the property that closes a cycle be absent."""
+        if not cycles_allowed:
+            raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself")
+        names, name = link.place.names, link.place.name
+        if names is None:
+            raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself outside of its properties")
+        if name in names:
+            names.remove(name)
+            self._merger.drop(f"{link.place.path}.{name}")

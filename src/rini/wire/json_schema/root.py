@@ -16,7 +16,8 @@ def is_plain_object(schema: Mapping[str, Any]) -> bool:
 def object_root(schema: Mapping[str, Any], wire: str, *, field: str, dropped: list[str]) -> Json:
     """Return ``schema`` with a plain object as its root; what is below stays as it is.
 
-    The branches of a union become one object whose properties are those of all, and required are those that all require. Adds
+    The branches of a union become one object whose properties are those of all, and required are those that all require; none is
+    taken to have properties that it does not name. Adds
     what that loses to ``dropped``. Raises UnsupportedError where the root is no object.
     """
     if is_plain_object(schema):
@@ -67,16 +68,6 @@ def _united(merger: Merger, branches: list[Json]) -> Json:
             if each not in found:
                 found.append(each)
     closed = all(branch.get("additionalProperties") is False for branch in branches)
-    if not closed:
-        # Where a branch says nothing of a property that another one limits, anything goes.
-        for branch in branches:
-            missing = (
-                by_name.keys() - branch.get("properties", {}).keys()
-                if branch.get("additionalProperties") is not False
-                else ()
-            )
-            for name in missing:
-                by_name[name] = [True]
     united: Json = {
         "type": "object",
         "properties": {

@@ -67,7 +67,7 @@ GEMINI_OPENAPI = Subset(
             "minProperties",
             "maxProperties",
         }
-    ),  # fmt: skip
+    ),
     formats=frozenset({"date-time"}),
     enum_types=frozenset({"string"}),
     references="none",

@@ -34,8 +34,8 @@ class AnthropicModels:
         """Return the page in ``body``. Raises MalformedError."""
         listed = read_list(body, "data")
         found = (_decode(fields, provider) for fields in listed.models)
-        more = listed.beside.get("has_more") == b"true"
-        return ModelPage(tuple(model for model in found if model is not None), listed.text("last_id") if more else None)
+        following = listed.text("last_id") if listed.says("has_more") else None
+        return ModelPage(tuple(model for model in found if model is not None), following)
 
     def model_path(self, model: str) -> str:
         """Return the path of one model."""

@@ -19,11 +19,12 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
 
+_TRUE = msgspec.Raw(b"true")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A list as it came: the models' objects, and the texts that stand beside the list."""
+    """A list as it came: the models' objects, and what stands beside the list."""
 
     models: tuple[Mapping[str, Any], ...]
     beside: Mapping[str, msgspec.Raw]
@@ -35,6 +36,10 @@ class Listed(msgspec.Struct, frozen=True):
             return _text.decode(value) if value is not None else None
         except _UNREADABLE:
             return None
+
+    def says(self, name: str) -> bool:
+        """Tell whether there is ``true`` beside the list."""
+        return self.beside.get(name) == _TRUE
 
 
 def read_list(body: bytes, name: str) -> Listed:

@@ -11,6 +11,7 @@ from rini.canon import Failure, Reply, Request
 from rini.wire.codec import EncodedRequest
 from rini.wire.openai_chat.failure import decode_failure, encode_failure
 from rini.wire.openai_chat.json_value import NAME
+from rini.wire.openai_chat.outline import decode_outline
 from rini.wire.openai_chat.reply import decode_reply, encode_reply
 from rini.wire.openai_chat.request import decode_request, encode_request
 from rini.wire.openai_chat.stream_decoder import ChatStreamDecoder
@@ -31,6 +32,7 @@ class ChatCodec:
     """
 
     name = NAME
+    envelope = NAME
 
     def __init__(self, limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens") -> None:
         self.limit_field = limit_field
@@ -46,6 +48,10 @@ class ChatCodec:
     def decode_reply(self, body: bytes) -> Reply:
         """Return the whole answer in ``body``. Raises MalformedError."""
         return decode_reply(body)
+
+    def decode_outline(self, body: bytes) -> Reply:
+        """Return the answer in ``body`` without its parts. Raises MalformedError."""
+        return decode_outline(body)
 
     def stream_decoder(self) -> ChatStreamDecoder:
         """Return a decoder for one streamed answer."""

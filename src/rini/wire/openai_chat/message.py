@@ -1,7 +1,7 @@
 """Messages of a request: OpenAI's roles and fields to canon's messages, and back.
 
 One canon message can take several here: tool results stand in messages of their own, and come first, because they must follow
-the calls they answer. Thinking goes back to where it came from only: ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning``
+the calls they answer. They hold text only: pictures and files of the results of a turn follow in one message of the user's. Thinking goes back to where it came from only: ``reasoning_content`` (DeepSeek, vLLM) or ``reasoning``
 with ``reasoning_details`` (OpenRouter), when an OpenAI-compatible provider wrote the message.
 """
 
@@ -23,6 +23,7 @@ from rini.canon import (
     Thinking,
     ToolCall,
     ToolResult,
+    Video,
 )
 from rini.wire.codec import MalformedError, UnsupportedError
 from rini.wire.openai_chat.json_value import (
@@ -131,22 +132,28 @@ class MessageEncoder:
         self._taken = {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)} - {""}
         self._made = 0
         self._shortened: dict[str, str] = {}
+        self._attached: list[Any] = []  # content of tool results that is no text, to be shown after the last of them
 
     def encode(self, message: Message, path: str) -> list[Json]:
         """Return the messages that ``message`` becomes. Raises UnsupportedError."""
         if (text := message.only_text) and message.role != "tool":
             role = "system" if message.role == "developer" and not self._strict else message.role
-            return [{"role": role, "content": text}]
+            return [*self.shown(), {"role": role, "content": text}]
         name_foreign_extras(message.extras, path, self._dropped)
         for index, part in enumerate(message.parts):
             self._name_foreign(part, f"{path}.parts[{index}]")
         match message.role:
             case "assistant":
-                return [self._assistant(message, path)]
+                return [*self.shown(), self._assistant(message, path)]
             case "user" | "tool":
                 return self._results_and_rest(message, path)
             case "system" | "developer":
-                return [self._system(message, path)]
+                return [*self.shown(), self._system(message, path)]
+
+    def shown(self) -> list[Json]:
+        """Return the message that shows what the tool results so far could not hold; none where they held all."""
+        content, self._attached = self._attached, []
+        return [{"role": "user", "content": content}] if content else []
 
     def _name_foreign(self, part: Part, path: str) -> None:
         if isinstance(part, Opaque):
@@ -167,18 +174,20 @@ class MessageEncoder:
         return encoded
 
     def _texts(self, parts: Sequence[Part], path: str) -> list[Any]:
-        content: list[Any] = []
-        for index, part in enumerate(parts):
-            match part:
-                case Text():
-                    content.append(encode_text(part))
-                case Document(text=str(text)):
-                    content.append({"type": "text", "text": text})
-                case Opaque():
-                    content.append(own_value(part, f"{path}[{index}]"))
-                case _:
-                    raise UnsupportedError(NAME, f"{path}[{index}]", "only text can stand here")
-        return content
+        return [self._text(part, f"{path}[{index}]") for index, part in enumerate(parts)]
+
+    def _text(self, part: Part, path: str) -> Any:
+        match part:
+            case Text():
+                return encode_text(part)
+            case Document(text=str(text)):
+                if part.name is not None:
+                    self._dropped.append(f"{path}.name")
+                return {"type": "text", "text": text}
+            case Opaque():
+                return own_value(part, path)
+            case _:
+                raise UnsupportedError(NAME, path, "only text can stand here")
 
     def _results_and_rest(self, message: Message, path: str) -> list[Json]:
         results: list[Json] = []
@@ -196,7 +205,7 @@ class MessageEncoder:
                     content.append(encode_part(part, here, strict=self._strict, dropped=self._dropped))
         if message.role == "tool" or (results and not content):
             return results
-        return [*results, self._message(message, "user", content)]
+        return [*results, *self.shown(), self._message(message, "user", content)]
 
     def _result(self, part: ToolResult, path: str) -> Json:
         if part.is_error:
@@ -204,13 +213,31 @@ class MessageEncoder:
         for index, inner in enumerate(part.content):
             self._name_foreign(inner, f"{path}.content[{index}]")
         own = own_extras(part.extras)
-        content = _plain(self._texts(part.content, f"{path}.content"), "")
         if note(part.extras, "legacy"):
+            content = self._result_content(part, part.name or "function", path)
             return {**own, "role": "function", "name": part.name or "", "content": content}
-        encoded: Json = {**own, "role": "tool", "tool_call_id": self._answered(part, path), "content": content}
+        call_id = self._answered(part, path)
+        content = self._result_content(part, call_id, path)
+        encoded: Json = {**own, "role": "tool", "tool_call_id": call_id, "content": content}
         if part.name is not None:
             encoded["name"] = part.name
         return encoded
+
+    def _result_content(self, part: ToolResult, call: str, path: str) -> Any:
+        """Return the text of a result. What else is in it follows in a user's message, which says whose it is."""
+        inside: list[Any] = []
+        beside: list[Any] = []
+        for index, each in enumerate(part.content):
+            here = f"{path}.content[{index}]"
+            if isinstance(each, Image | Audio | Video) or (isinstance(each, Document) and each.text is None):
+                beside.append(encode_part(each, here, strict=self._strict, dropped=self._dropped))
+            else:
+                inside.append(self._text(each, here))
+        if beside:
+            if not inside:
+                inside.append({"type": "text", "text": "The result follows in the user's next message."})
+            self._attached += [{"type": "text", "text": f"From the result of the tool call {call}:"}, *beside]
+        return _plain(inside, "")
 
     def _answered(self, part: ToolResult, path: str) -> str:
         if part.call_id in self._taken or (part.call_id and not self._unanswered):

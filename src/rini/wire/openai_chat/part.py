@@ -127,6 +127,14 @@ def encode_image(part: Image, path: str, *, strict: bool) -> Json:
     return {**own, "type": "image_url", "image_url": inner}
 
 
+def encode_reply_image(part: Image) -> list[Json]:
+    """Return a picture of an answer as the list to be shown: empty where it is a file that only its provider holds."""
+    try:
+        return [encode_image(part, "image", strict=False)]
+    except UnsupportedError:
+        return []
+
+
 def _decode_text(item: Json) -> Part:
     del item["type"]
     text = pop_string(item, "text")

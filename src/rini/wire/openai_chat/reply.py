@@ -37,7 +37,7 @@ from rini.wire.openai_chat.json_value import (
     pop_string,
 )
 from rini.wire.openai_chat.message import decode_audio, decode_thinking, encode_thinking
-from rini.wire.openai_chat.part import decode_image, decode_reply_content, encode_image
+from rini.wire.openai_chat.part import decode_image, decode_reply_content, encode_reply_image
 from rini.wire.openai_chat.tool import decode_tool_calls, encode_legacy_call, encode_tool_call, is_legacy
 from rini.wire.openai_chat.usage import decode_usage, encode_usage
 
@@ -253,7 +253,7 @@ def _encode_message(parts: Sequence[Part], ids: _CallIds) -> Json:
             case Refusal():
                 refusal.append(part.text)
             case Image():
-                images.append(encode_image(part, "image", strict=False))
+                images += encode_reply_image(part)
             case Audio():
                 sound.append(part)
             case ToolCall() if is_legacy(part):

@@ -4,6 +4,9 @@ from typing import Any
 
 from rini.canon import Reasoning, Request, ResponseFormat, extras_of, with_extras
 from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
+from rini.wire.foreign import refuse_foreign
+from rini.wire.json_schema import fits_openai_strict, is_plain_object
+from rini.wire.openai_chat.effort import nearest_effort, thinks_only_when_asked
 from rini.wire.openai_chat.json_value import (
     NAME,
     NOTE,
@@ -33,8 +36,6 @@ from rini.wire.openai_chat.tool import (
     encode_tools,
     name_foreign_extras,
 )
-
-_EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 
 # The parameters that have the same name and meaning on both sides.
 _SAME = (
@@ -93,6 +94,7 @@ def encode_request(request: Request, limit_field: str) -> EncodedRequest:
     """Return the body that asks for ``request``. Raises UnsupportedError."""
     strict = limit_field == "max_completion_tokens"
     dropped: list[str] = []
+    refuse_foreign(request.extras, NAME)
     name_foreign_extras(request.extras, "", dropped)
     if strict and request.top_k is not None:
         raise UnsupportedError(NAME, "top_k", "OpenAI samples by temperature and top_p only")
@@ -104,6 +106,7 @@ def encode_request(request: Request, limit_field: str) -> EncodedRequest:
     body: Json = {"model": request.model, "messages": []}
     for index, message in enumerate(request.messages):
         body["messages"] += messages.encode(message, f"messages[{index}]")
+    body["messages"] += messages.shown()
     body |= own
     body |= encode_tools(request.tools, dropped)
     body |= _encode_tool_choice(request, dropped)
@@ -115,7 +118,7 @@ def encode_request(request: Request, limit_field: str) -> EncodedRequest:
         name_foreign_extras(request.response_format.extras, "response_format", dropped)
         body["response_format"] = _encode_response_format(request.response_format)
     if request.reasoning is not None:
-        body |= _encode_reasoning(request.reasoning, dropped)
+        body |= _encode_reasoning(request.reasoning, request.model, dropped)
     if request.stream:
         # The ledger needs the usage; a client that did not ask for it is not shown the chunk (see stream_encoder).
         body["stream"] = True
@@ -183,6 +186,12 @@ def _encode_response_format(wanted: ResponseFormat) -> Json:
     for name in ("description", "schema", "strict"):
         if (value := getattr(wanted, name)) is not None:
             inner[name] = value
+    if wanted.name is None and wanted.schema is not None:
+        # Only formats that cannot say otherwise leave the name out: theirs is always enforced, as far as this one can.
+        if not is_plain_object(wanted.schema):
+            raise UnsupportedError(NAME, "response_format.schema", "the answer must be an object, and no union of them")
+        if wanted.strict is None:
+            inner["strict"] = fits_openai_strict(wanted.schema)
     return {**own, "type": "json_schema", "json_schema": inner}
 
 
@@ -210,28 +219,33 @@ def _decode_reasoning_object(verbatim: Json) -> Reasoning:
     )
 
 
-def _encode_reasoning(reasoning: Reasoning, dropped: list[str]) -> Json:
+def _encode_reasoning(reasoning: Reasoning, model: str, dropped: list[str]) -> Json:
     verbatim = extras_of(reasoning.extras, NAME).get("reasoning")
     if type(verbatim) is dict and _decode_reasoning_object(as_object(verbatim, "reasoning")) == reasoning:
         return {"reasoning": verbatim}
     name_foreign_extras(reasoning.extras, "reasoning", dropped)
     if reasoning.include is not None:
         dropped.append("reasoning.include")
-    effort = reasoning.effort
-    budget = reasoning.budget_tokens
-    if effort is not None:
-        if budget is not None:
-            dropped.append("reasoning.budget_tokens")
-        return {"reasoning_effort": effort.lower() if effort.lower() in _EFFORTS else effort}
-    if reasoning.enabled is False or budget == 0:
-        return {"reasoning_effort": "none"}
-    if budget is not None:
+    effort, budget = reasoning.effort, reasoning.budget_tokens
+    if budget:
         dropped.append("reasoning.budget_tokens")
-        if budget > 0:
-            return {"reasoning_effort": "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"}
-    elif reasoning.enabled:
-        dropped.append("reasoning.enabled")  # a model that can think does so unasked
-    return {}
+    said = "effort"
+    if effort is None:
+        said = "budget_tokens" if budget else "enabled"
+        if reasoning.enabled is False or budget == 0:
+            effort = "none"
+        elif budget is not None and budget > 0:
+            effort = "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"
+        elif thinks_only_when_asked(model):
+            effort = "medium"
+        else:
+            if reasoning.enabled and not budget:
+                dropped.append("reasoning.enabled")  # a model that can think does so unasked
+            return {}
+    nearest = nearest_effort(effort, model)
+    if (nearest or "none") != effort.lower() and f"reasoning.{said}" not in dropped:
+        dropped.append(f"reasoning.{said}")
+    return {} if nearest is None else {"reasoning_effort": nearest}
 
 
 def _encode_tool_choice(request: Request, dropped: list[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from rini.canon import (
 from rini.wire.openai_chat.failure import failure_body
 from rini.wire.openai_chat.json_value import NAME, Json, encode, nested_extras, own_extras
 from rini.wire.openai_chat.message import thinking_field
-from rini.wire.openai_chat.part import encode_image
+from rini.wire.openai_chat.part import encode_reply_image
 from rini.wire.openai_chat.reply import encode_finish_reason, split_choice_extras
 from rini.wire.openai_chat.tool import is_legacy
 from rini.wire.openai_chat.usage import encode_usage
@@ -192,7 +192,7 @@ class ChatStreamEncoder:
             case Audio():
                 delta = _sound(part.id, part.media.data, part.transcript, part.extras)
             case Image():
-                delta = {"images": [encode_image(part, "image", strict=False)]}
+                delta = {"images": images} if (images := encode_reply_image(part)) else {}
             case _:
                 return b""
         if delta:

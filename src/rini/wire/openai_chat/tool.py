@@ -1,9 +1,12 @@
 """Tools on offer, the choice between them, and calls of them: function, custom and the legacy ``functions``."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rini.canon import Extras, Tool, ToolCall, ToolChoice, extras_of, with_extras
 from rini.wire.codec import MalformedError, UnsupportedError
+from rini.wire.foreign import name_foreign
+from rini.wire.json_schema import fits_openai_strict, is_plain_object, object_root
 from rini.wire.openai_chat.json_value import (
     NAME,
     NOTE,
@@ -55,10 +58,23 @@ def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> Json:
             function["parameters"] = tool.parameters
         if tool.strict is not None:
             function["strict"] = tool.strict
+        if tool.parameters is not None and not note(tool.extras, "schema"):
+            function |= _fitted(tool.parameters, f"tools[{index}]", dropped, strict=tool.strict)
         encoded.append({**own, **function} if legacy else {**own, "type": "function", "function": function})
     if not encoded:
         return {}
     return {"functions" if legacy else "tools": encoded}
+
+
+def _fitted(parameters: Mapping[str, Any], path: str, dropped: list[str], *, strict: bool | None) -> Json:
+    """Return what of a function must change for OpenAI to take a schema that came in another wire format."""
+    changed: Json = {}
+    if not is_plain_object(parameters):
+        changed["parameters"] = object_root(parameters, NAME, field=f"{path}.parameters", dropped=dropped)
+    if strict and not fits_openai_strict(changed.get("parameters", parameters)):
+        dropped.append(f"{path}.strict")
+        changed["strict"] = False
+    return changed
 
 
 def decode_tool_choice(request: Json) -> ToolChoice | None:
@@ -147,8 +163,7 @@ def decode_arguments(arguments: Any) -> str:
 def name_foreign_extras(extras: Extras | None, path: str, dropped: list[str]) -> None:
     """Name the extras at ``path`` (empty: the request's own) that belong to other wire formats."""
     if extras:
-        prefix = f"{path}." if path else ""
-        dropped.extend(f"{prefix}extras.{wire}" for wire, fields in extras.items() if wire != NAME and fields)
+        name_foreign(extras, NAME, path, dropped)
 
 
 def _decode_tool(item: Json) -> Tool:
@@ -160,7 +175,9 @@ def _decode_tool(item: Json) -> Tool:
         raise MalformedError("A function tool has no function.")
     tool = _decode_function(function)
     if tool.extras is not None:
-        item["function"] = tool.extras[NAME]
+        inner = dict(tool.extras[NAME])
+        item |= {name: inner.pop(name) for name in (NOTE + "schema",) if name in inner}
+        put_back(item, "function", inner)
     return Tool(tool.name, tool.description, tool.parameters, tool.strict, extras=left_as_extras(item))
 
 
@@ -168,11 +185,15 @@ def _decode_function(function: Json) -> Tool:
     name = pop_string(function, "name")
     if name is None:
         raise MalformedError("A function has no name.")
+    parameters = pop_object(function, "parameters")
+    strict = pop_flag(function, "strict")
+    if parameters is not None and (not is_plain_object(parameters) or (strict and not fits_openai_strict(parameters))):
+        function[NOTE + "schema"] = True  # it goes back as it came, whatever the provider says to it
     return Tool(
         name=name,
         description=pop_string(function, "description"),
-        parameters=pop_object(function, "parameters"),
-        strict=pop_flag(function, "strict"),
+        parameters=parameters,
+        strict=strict,
         extras=left_as_extras(function),
     )
 

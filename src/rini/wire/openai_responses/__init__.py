@@ -25,6 +25,7 @@ class ResponsesCodec:
     """
 
     name = NAME
+    envelope = "openai_chat"
 
     def path(self, model: str, *, stream: bool) -> str:  # noqa: ARG002 - the body holds both
         """Return the path below the base address, which ends in /v1."""
@@ -39,6 +40,10 @@ class ResponsesCodec:
 
     def decode_reply(self, body: bytes) -> Reply:
         """Return the whole answer in ``body``. Raises MalformedError."""
+        return decode_reply(body)
+
+    def decode_outline(self, body: bytes) -> Reply:
+        """Return the answer in ``body``: its finish reason is told from its parts. Raises MalformedError."""
         return decode_reply(body)
 
     def stream_decoder(self) -> ResponseStreamDecoder:

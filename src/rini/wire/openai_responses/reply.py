@@ -23,7 +23,8 @@ _REASON: Mapping[FinishReason, str] = {
 }
 _UNFINISHED: Final = frozenset({"queued", "in_progress"})
 
-# What the response object always has, as far as it is known.
+# What the response object always has, as far as it is known. ``user`` and ``usage`` are left out where there is none: the API itself
+# sends null, but its specification does not allow it.
 _DEFAULTS: Json = {
     "background": False,
     "error": None,
@@ -37,7 +38,6 @@ _DEFAULTS: Json = {
     "prompt_cache_key": None,
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
-    "service_tier": "default",
     "store": False,
     "temperature": None,
     "text": {"format": {"type": "text"}},
@@ -46,7 +46,6 @@ _DEFAULTS: Json = {
     "top_logprobs": 0,
     "top_p": None,
     "truncation": "disabled",
-    "user": None,
 }
 
 
@@ -89,7 +88,7 @@ class ResponseFields:
         status = self._status
         match status:
             case "completed" | "complete" | None:
-                return "tool_calls" if calls else "stop", status
+                return "tool_calls" if calls else "stop", status and "completed"
             case "incomplete":
                 return _INCOMPLETE.get(self._reason or "", "other"), self._reason or status
             case _:
@@ -110,7 +109,8 @@ def encode_reply(reply: Reply, request: Request | None = None) -> bytes:
     body |= own_extras(reply.extras) if request is None else own_extras(reply.extras) | repeated_fields(request)
     body |= with_details(state, body)
     body["output"] = encode_items(choice.parts, ids, message_status)
-    body["usage"] = None if reply.usage is None else encode_usage(reply.usage)
+    if reply.usage is not None:
+        body["usage"] = encode_usage(reply.usage)
     return encode(body)
 
 

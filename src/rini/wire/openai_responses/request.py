@@ -68,6 +68,8 @@ def decode_request(body: bytes, *, model: str | None, stream: bool | None) -> Re
     streamed = pop_flag(request, "stream")
     # Tells a request of this format from others, and whether its input was a text.
     request[NOTE + "input"] = "text" if type(given) is str else "items" if given is not None else "none"
+    if streamed is False:
+        request[NOTE + "whole"] = True
     return Request(
         model=model,
         messages=decode_input(given, instructions),
@@ -124,6 +126,8 @@ def encode_request(request: Request) -> EncodedRequest:
         body["stream"] = True
     else:
         body.pop("stream_options", None)
+        if note(request.extras, "whole"):
+            body["stream"] = False
     return EncodedRequest(encode(body), tuple(dropped))
 
 

@@ -140,8 +140,8 @@ class ResponseStreamDecoder:
         self._calls = False
         # The place of the delta before, which is mostly that of the next one.
         self._content: _Content | None = None
-        self._at = -1
-        self._position = -1
+        self._at: int = -1
+        self._position: int = -1
         self._piece = _Piece(-1, 0, {})
         self._known: Json = {}
         self._started = False
@@ -268,7 +268,7 @@ class ResponseStreamDecoder:
 
     def _finish_items(self, output: list[Any], events: list[Event]) -> None:
         """End the items that no event has ended: with what the answer says of them, as far as it does."""
-        done = {item.id for item in self._items.values() if item.done and item.id is not None}
+        done: set[Any] = {item.id for item in self._items.values() if item.done and item.id is not None}
         for at, value in enumerate(output):
             item = self._items.get(at)
             if item is not None and item.done:
@@ -385,7 +385,7 @@ class ResponseStreamDecoder:
                 piece.value = value
                 events.append(PartDelta(piece.index, value=value))
             return
-        text = _text_of(part)[piece.received :]
+        text = "" if piece.received else _text_of(part)
         piece.received += len(text)
         news = _news(extras_of(part.extras, NAME), piece.told)
         signature = None
@@ -460,9 +460,9 @@ class ResponseStreamDecoder:
         position = 0 if content == "call" else _integer(event, _SUMMARY if content == "summary" else _CONTENT)
         piece = self._find(content, _integer(event, "output_index"), position, events)
         whole = event.get(field)
-        text = as_string(whole, field)[piece.received :] if whole is not None else ""
-        if text:
-            piece.received += len(text)
+        if whole and not piece.received:
+            text = as_string(whole, field)
+            piece.received = len(text)
             events.append(PartDelta(piece.index, text))
 
     def _annotation(self, event: Json, events: list[Event]) -> None:
@@ -476,7 +476,7 @@ class ResponseStreamDecoder:
         """Take the news of one of OpenAI's own tools; an event that is not known says nothing."""
         status = kind.rpartition(".")[2]
         at = event.get("output_index")
-        item = self._items.get(at) if isinstance(at, int) else None
+        item = self._items.get(at) if type(at) is int else None
         if status not in _PROGRESS or item is None or item.kind != "opaque" or item.done:
             return
         if item.value.get("status") != status:

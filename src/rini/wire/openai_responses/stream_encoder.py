@@ -237,7 +237,8 @@ class ResponseStreamEncoder:
         response |= own_extras(self._extras) | self._repeated
         response |= with_details(state, response) if "incomplete_details" in state else state
         response["output"] = [item.ended or self._encoded(item, "incomplete") for item in self._items]
-        response["usage"] = None if self._usage is None else encode_usage(self._usage)
+        if self._usage is not None and state["status"] != "in_progress":
+            response["usage"] = encode_usage(self._usage)
         return response
 
     def _finished(self, event: Finish) -> bytes:

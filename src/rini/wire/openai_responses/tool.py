@@ -87,7 +87,7 @@ def encode_tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> Any:
         return verbatim
     if choice.mode == "none" or not choice.names:
         return "required" if choice.mode == "tool" else choice.mode
-    opaque: Json = {tool.name: tool.opaque for tool in tools if isinstance(tool.opaque, dict)}
+    opaque: Json = {tool.name: as_object(tool.opaque, "A tool") for tool in tools if tool.opaque is not None}
     named = [_reference(name, opaque.get(name)) for name in choice.names]
     if len(named) == 1 and choice.mode != "auto":
         return named[0]

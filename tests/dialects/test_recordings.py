@@ -1,0 +1,201 @@
+"""Every recorded exchange through the whole server: what a client sends reaches the provider, and what that answers reaches the client.
+
+The upstream answers with the recorded bytes. What cannot hold stands in a table with its reason; one of those that holds fails its test.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.dialects.recordings import (
+    ANTHROPIC,
+    FORMATS,
+    GEMINI,
+    OPENAI_CHAT,
+    Call,
+    Format,
+    Played,
+    Player,
+    Tally,
+    answering,
+    as_json,
+    named,
+    recorded,
+    told_headers,
+)
+from tests.dialects.told import Counts, Told, server_sent, told
+from tests.support.server import Server
+from tests.support.upstream import Upstream
+from tests.wire.recordings import ABSENT, Exchange, present
+
+pytestmark = pytest.mark.skipif(not present(), reason=ABSENT)
+
+KEPT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "retry-after", "x-should-retry")
+
+
+@pytest.fixture(scope="module")
+def player(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Player]:
+    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}", "RINI_LOG_LEVEL": "error"}
+    server = Server(tmp_path_factory.mktemp("recordings"), settings, upstream.url).start()
+    yield Player(server, upstream)
+    server.stop()
+
+
+def ids(forms: Any) -> str:
+    return forms.name if isinstance(forms, Format) else str(forms)
+
+
+# -- the same format on both sides ------------------------------------------------------------------
+
+HIDDEN_USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+"""What OpenAI adds to a stream when it is asked to, where the recorded client did not ask."""
+
+NO_END = {
+    "google/streamGenerateContent/vertexai-sdk-test-data--vertexai-streaming-failure-empty-content-27e58d": (
+        "the stream ends without a finish reason, so an error event follows on its bytes"
+    ),
+}
+
+
+class Same:
+    """One recording played by the client of its own dialect: what is sent and served, and what must come out."""
+
+    def __init__(self, each: Exchange, form: Format, seed: int) -> None:
+        self.each = each
+        self.form = form
+        name = named(each, form)
+        body = each.request["body"] or hello(form, each.model, stream=each.stream)
+        self.upstream_body = body
+        self.served = self.shown = each.response_bytes
+        self.array = form is GEMINI and each.stream and self.shown.lstrip()[:1] == b"["
+        self.hides_usage = False
+        if form is not GEMINI:
+            self.upstream_body = {**body, "model": each.model}
+            body = {**body, "model": name}
+            asks = (body.get("stream_options") or {}).get("include_usage")
+            if form is OPENAI_CHAT and each.stream and not asks:
+                self.hides_usage = each.status < 400
+                self.upstream_body["stream_options"] = {"include_usage": True}
+                chunk = {"id": "x", "object": "chat.completion.chunk", "choices": [], "usage": HIDDEN_USAGE}
+                if self.hides_usage:
+                    self.served = self.shown.replace(b"data: [DONE]", b"data: " + as_json(chunk) + b"\n\ndata: [DONE]")
+        elif self.array:
+            self.served = b"".join(b"data: " + as_json(chunk) + b"\r\n\r\n" for chunk in json.loads(self.shown))
+        self.unchanged = body == self.upstream_body
+        headers = {
+            name.lower(): value
+            for name, value in each.request["headers"].items()
+            if name.lower() in ("anthropic-beta", "anthropic-version")
+        }
+        query = "" if self.array else "?alt=sse" if each.stream else ""
+        self.call = Call(
+            form.path(name, stream=each.stream, query=query),
+            as_json(body),
+            answering(each, self.served, seed=seed),
+            headers,
+            about=self,
+        )
+
+    def wrong(self, played: Played) -> str | None:
+        """What differs from the recording on either side, if anything."""
+        if len(played.seen) != 1:
+            return f"{len(played.seen)} calls upstream; {played.status} {played.body!r}"
+        seen = played.seen[0]
+        if self.unchanged and not self.array and seen.body != played.call.body:
+            return f"upstream got {seen.body!r}"
+        if not self.array and json.loads(seen.body) != self.upstream_body:
+            return f"upstream got {seen.body!r}"
+        if self.form is GEMINI and f"/models/{self.each.model}:" not in seen.path:
+            return f"upstream was asked at {seen.path}"
+        beta = "anthropic-beta"
+        if seen.headers.get(beta) != played.call.headers.get(beta):
+            return "anthropic-beta was not passed on"
+        if played.status != self.each.status:
+            return f"{played.status} {played.body!r}"
+        if self.array:
+            expected, found = (told("gemini", body, stream=True) for body in (self.shown, played.body))
+            return None if expected == found else f"expected {expected} but the client got {found}"
+        if played.body != self.shown:
+            return f"the client got {played.body!r}"
+        sent = told_headers(self.each)
+        lost = [
+            name
+            for name, value in sent.items()
+            if name.startswith(KEPT_HEADERS) and played.headers.get(name) != value.strip()
+        ]
+        if lost:
+            return f"headers {lost} are lost"
+        kind = played.headers["content-type"]
+        if kind.partition(";")[0] != sent.get("content-type", kind).partition(";")[0]:
+            return f"the answer is of type {kind}"
+        return None
+
+    def misbooked(self, row: dict[str, Any]) -> str | None:
+        """What the ledger's row says else than the recording, if anything."""
+        each = self.each
+        usage, outcome = None, "refused"
+        if each.status < 400:
+            read = told(self.form.name, self.served, stream=each.stream)
+            usage, outcome = read.usage, "provider_failed" if read.error or not read.whole else "complete"
+        expected = (outcome, each.stream, self.form.provider, each.model.removeprefix("models/"))
+        found = (row["outcome"], bool(row["stream"]), row["provider"], row["model"])
+        if expected != found:
+            return f"expected {expected} in the ledger but found {found}"
+        if outcome == "provider_failed":  # estimated
+            return None if row["output_tokens"] >= (usage or Counts()).output else "the ledger has less than was told"
+        counts = Counts(
+            input=row["input_tokens"] or 0,
+            output=row["output_tokens"] or 0,
+            cached=row["cache_read_tokens"] or 0,
+            written_to_cache=row["cache_write_tokens"] or 0,
+            reasoning=row["reasoning_tokens"] or 0,
+        )
+        return None if counts == (usage or Counts()) else f"expected {usage} in the ledger but found {counts}"
+
+
+def hello(form: Format, model: str, *, stream: bool, tools: tuple[str, ...] = (), choices: int = 1) -> dict[str, Any]:
+    """A plain request that offers ``tools`` and asks for so many ``choices``."""
+    schema = {"type": "object", "properties": {}}
+    if form is GEMINI:
+        body: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+        if tools:
+            body["tools"] = [{"functionDeclarations": [{"name": name, "parameters": schema} for name in tools]}]
+        if choices > 1:
+            body["generationConfig"] = {"candidateCount": choices}
+        return body
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    if stream:
+        body["stream"] = True
+    if form is ANTHROPIC:
+        body["max_tokens"] = 1000
+        if tools:
+            body["tools"] = [{"name": name, "input_schema": schema} for name in tools]
+        return body
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    if tools:
+        body["tools"] = [{"type": "function", "function": {"name": name, "parameters": schema}} for name in tools]
+    if choices > 1:
+        body["n"] = choices
+    return body
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=ids)
+def test_the_same_format_passes_byte_for_byte(player: Player, form: Format, capsys):
+    played = player.play(Same(each, form, seed).call for seed, each in enumerate(recorded(form)))
+    rows = player.ledger(played)
+    tally = Tally(f"{form.name} to itself", {path: why for path, why in NO_END.items() if path.startswith(form.provider)})
+    kinds = Counter()
+    for each in played:
+        same: Same = each.call.about
+        kinds["error" if same.each.status >= 400 else "stream" if same.each.stream else "whole"] += 1
+        kinds["bytes unchanged both ways"] += same.unchanged and not same.array
+        row = rows.get(each.request_id)
+        verdict = same.wrong(each) or ("no row in the ledger" if row is None else same.misbooked(row))
+        tally.judge(same.each.path, verdict)
+    with capsys.disabled():
+        print(f"\n  {form.name}: {dict(kinds)}", end="")
+    tally.close(capsys)
