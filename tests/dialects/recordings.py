@@ -34,13 +34,15 @@ class Format:
         """The path of a call in this dialect."""
         if self.name == "gemini":
             return f"/v1beta/models/{model}:" + ("streamGenerateContent" if stream else "generateContent") + query
-        return {"openai_chat": "/v1/chat/completions", "anthropic": "/v1/messages"}[self.name]
+        return _PATHS[self.name]
 
 
 OPENAI_CHAT = Format("openai_chat", "openai", ("chat_completions",), "gpt-5")
 ANTHROPIC = Format("anthropic", "anthropic", ("messages",), "claude-sonnet-4-5")
 GEMINI = Format("gemini", "google", ("generateContent", "streamGenerateContent"), "gemini-2.5-flash")
-FORMATS = (OPENAI_CHAT, ANTHROPIC, GEMINI)
+OPENAI_RESPONSES = Format("openai_responses", "openai", ("responses",), "gpt-5-pro")
+FORMATS = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI)
+_PATHS = {"openai_chat": "/v1/chat/completions", "openai_responses": "/v1/responses", "anthropic": "/v1/messages"}
 
 
 def recorded(form: Format) -> list[Exchange]:
@@ -71,9 +73,8 @@ class Played:
     request_id: str
 
     @property
-    def refused_by_rini(self) -> str | None:
-        """Rini's own code for it, where no provider was asked or none could be understood."""
-        return self.headers.get("x-rini-code")
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 def answering(each: Exchange, body: bytes | None = None, *, seed: int | None = None) -> Script:
@@ -208,9 +209,9 @@ class Tally:
         assert self.excepted == set(self.known), "a listed recording holds: take it off the list"
 
 
-def named(each: Exchange, form: Format) -> str:
+def named(model: str, form: Format) -> str:
     """The model's name as a client writes it: bare where that says whose it is, else with the provider before it."""
-    return each.model if _BARE.match(each.model) else f"{form.provider}/{each.model}"
+    return model if _BARE.match(model) else f"{form.provider}/{model}"
 
 
 def as_json(body: Any) -> bytes:

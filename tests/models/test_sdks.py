@@ -64,6 +64,7 @@ def test_anthropics_sdk(reader: Client):
         assert [model.id for model in page] == IDS
         assert [model.id for model in client.models.list(limit=1)] == IDS
         assert [model.id for model in client.models.list(before_id=IDS[2], limit=1)] == [IDS[1], IDS[0]]
+        assert client.models.list(before_id=IDS[1], limit=1).has_more is False
         first = page.data[0]
         assert (first.type, first.max_input_tokens, first.max_tokens) == ("model", 128_000, 16_384)
         assert first.created_at.timestamp() == 7

@@ -63,7 +63,7 @@ opaque = st.builds(
         {"type": st.sampled_from(["server_tool_use", "compaction", "x_tool_result"])}, optional={"a": json_values}
     ),
 )
-thinking = st.builds(Thinking, words, signature=words, extras=extras("more")) | st.builds(
+thinking = st.builds(Thinking, words, signature=words.filter(bool), extras=extras("more")) | st.builds(
     Thinking, redacted=words, extras=extras("more")
 )
 calls = st.builds(ToolCall, names, names, arguments, extras=extras("caller"))
@@ -89,6 +89,10 @@ def own_requests(draw: st.DrawFn) -> Request:
         messages.append(Message("assistant", tuple(answer), origin=WIRE, extras=draw(extras("id"))))
     choice = draw(st.none() | st.sampled_from(["auto", "required", "tool", "none"]))
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    thinks = st.builds(Reasoning, st.just(True), st.sampled_from([None, "low", "max"]), st.just(-1))
+    reasoning = draw(st.none() | st.just(Reasoning(enabled=False)) | thinks)
+    if reasoning is not None and reasoning.enabled and choice in ("required", "tool"):
+        choice = "auto"  # thinking cannot go with a call that is forced
     return Request(
         model=draw(names),
         messages=tuple(messages),
@@ -99,7 +103,7 @@ def own_requests(draw: st.DrawFn) -> Request:
                         Tool,
                         names,
                         st.none() | words,
-                        st.just({"type": "object", "properties": {}}),
+                        st.just(schema),
                         st.none() | st.booleans(),
                         extras=extras("cache_control"),
                     )
@@ -111,14 +115,10 @@ def own_requests(draw: st.DrawFn) -> Request:
         tool_choice=None if choice is None else ToolChoice(choice, ("f",) if choice == "tool" else ()),
         parallel_tool_calls=None if choice in (None, "none") else draw(st.none() | st.booleans()),
         max_tokens=draw(st.integers(5000, 9000)),
-        temperature=draw(st.none() | st.floats(0, 1)),
+        temperature=draw(st.none() | st.floats(0, 1)) if reasoning is None else None,
         stop=draw(st.none() | st.just(("END", "x"))),
         response_format=draw(st.none() | st.just(ResponseFormat("json_schema", schema=schema))),
-        reasoning=draw(
-            st.none()
-            | st.just(Reasoning(enabled=False))
-            | st.builds(Reasoning, st.just(True), st.sampled_from([None, "low", "max"]), st.just(-1))
-        ),
+        reasoning=reasoning,
         user=draw(st.none() | words),
         stream=draw(st.booleans()),
         extras=draw(extras("container", "service_tier", "mcp_servers", "unheard_of").map(_not_null)),

@@ -75,13 +75,13 @@ def test_every_named_field_has_its_place():
         stop_sequences=["END"],
         stream=True,
         metadata={"user_id": "u1"},
-        tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": True}],
+        tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": False}],
         tool_choice={"type": "any", "disable_parallel_tool_use": True},
     )
     assert request == Request(
         model="claude",
         messages=(Message("system", (Text("Be brief."),)), HELLO),
-        tools=(Tool("f", "d", {"type": "object"}, strict=True),),
+        tools=(Tool("f", "d", {"type": "object"}, strict=False),),
         tool_choice=ToolChoice("required"),
         parallel_tool_calls=False,
         max_tokens=100,
@@ -493,8 +493,8 @@ def test_sampling_gives_way_to_thinking():
 @pytest.mark.parametrize(
     ("reasoning", "thinking", "effort", "dropped"),
     [
-        (Reasoning(effort="minimal"), None, "low", ()),
-        (Reasoning(effort="HIGH"), None, "high", ()),
+        (Reasoning(effort="minimal"), {"type": "adaptive"}, "low", ("reasoning.effort",)),
+        (Reasoning(effort="HIGH"), {"type": "adaptive"}, "high", ()),
         (Reasoning(effort="none"), {"type": "disabled"}, None, ()),
         (Reasoning(enabled=True, effort="max"), {"type": "adaptive"}, "max", ()),
         (Reasoning(budget_tokens=-1, include=True), {"type": "adaptive", "display": "summarized"}, None, ()),
@@ -532,30 +532,24 @@ def test_a_schema_of_others_is_closed():
     schema = {
         "type": "object",
         "properties": {"a": {"type": "array", "items": {"properties": {}}}, "b": {"$ref": "#/$defs/d"}},
-        "$defs": {"d": {"anyOf": [{"type": "object"}, {"type": "object", "additionalProperties": True}]}},
+        "$defs": {"d": {"anyOf": [{"type": "null"}, {"properties": {}, "additionalProperties": True}]}},
     }
     body, dropped = encode(response_format=ResponseFormat("json_schema", schema=schema, name="n", strict=True))
-    written = body["output_config"]["format"]
-    assert written == {
+    empty = {"type": "object", "properties": {}, "additionalProperties": False}
+    assert body["output_config"]["format"] == {
         "type": "json_schema",
         "schema": {
             "type": "object",
             "additionalProperties": False,
-            "properties": {
-                "a": {"type": "array", "items": {"properties": {}, "additionalProperties": False}},
-                "b": {"$ref": "#/$defs/d"},
-            },
-            "$defs": {
-                "d": {
-                    "anyOf": [
-                        {"type": "object", "additionalProperties": False},
-                        {"type": "object", "additionalProperties": True},
-                    ]
-                }
-            },
+            "properties": {"a": {"type": "array", "items": empty}, "b": {"$ref": "#/$defs/d"}},
+            "$defs": {"d": {"anyOf": [{"type": "null"}, empty]}},
         },
     }
-    assert dropped == ("response_format.name", "response_format.strict")
+    assert dropped == (
+        "response_format.name",
+        "response_format.strict",
+        "response_format.schema.$defs.d.anyOf[1].additionalProperties",
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,11 @@ users = st.builds(Message, st.just("user"), st.lists(shown, min_size=1, max_size
 assistants = st.builds(
     Message, st.just("assistant"), st.lists(written, min_size=1, max_size=3).map(tuple), origin=st.just("gemini")
 )
-tools = st.builds(Tool, names, description=st.none() | texts, parameters=st.none() | objects) | st.just(
+schemas = st.builds(
+    lambda kinds: {"type": "object", "properties": {name: {"type": kind} for name, kind in kinds.items()}},
+    st.dictionaries(names, st.sampled_from(["string", "integer", "boolean"]), max_size=2),
+)
+tools = st.builds(Tool, names, description=st.none() | texts, parameters=st.none() | schemas) | st.just(
     Tool("googleSearch", wire="gemini", opaque={"googleSearch": {}})
 )
 choices_of_tools = st.sampled_from(
@@ -114,7 +118,7 @@ choices_of_tools = st.sampled_from(
 formats = (
     st.just(ResponseFormat("text"))
     | st.just(ResponseFormat("json"))
-    | st.builds(ResponseFormat, st.just("json_schema"), schema=objects)
+    | st.builds(ResponseFormat, st.just("json_schema"), schema=schemas)
 )
 reasonings = st.sampled_from(
     [

@@ -123,7 +123,7 @@ messages = st.one_of(
         ToolResult, ids, st.lists(texts, min_size=1, max_size=2).map(tuple), st.none() | names, extras=unknown
     ).map(lambda result: Message("tool", (result,))),
 )
-schemas = st.none() | st.just({"type": "object", "properties": {}})
+schemas = st.none() | st.just({"type": "object", "properties": {}, "additionalProperties": False})
 tools = st.builds(Tool, names, st.none() | words, schemas, st.none() | st.booleans(), extras=unknown)
 maybe = st.none() | numbers
 fractions = st.none() | st.floats(0, 1) | st.integers(0, 1)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import msgspec
@@ -16,7 +16,6 @@ from rini.api.lean import (
     ClientLeftError,
     decode_body,
     read_body,
-    send_json,
     while_connected,
 )
 from rini.api.native_schemas import Id, ModelName, ProviderField
@@ -115,7 +114,7 @@ class EmbeddingsEndpoint:
             if draining.over:
                 raise ShuttingDownError from None
             raise
-        await _send_pieces(send, gathered(_shown(embedded)))
+        await send_pieces(send, gathered(_shown(embedded)))
 
 
 def embedding_ask(user_id: int, request_id: str | None, body: bytes) -> EmbeddingAsk:
@@ -179,14 +178,14 @@ def _usage(record: UsageRecord) -> EmbeddingsUsage:
     )
 
 
-async def _send_pieces(send: Send, pieces: Iterator[bytes]) -> None:
+async def send_pieces(send: Send, pieces: Iterator[bytes], headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
     """Send a JSON answer piece by piece, and let others be served in between."""
     piece = next(pieces)
     following = next(pieces, None)
+    head = [JSON_HEADERS, *headers]
     if following is None:
-        await send_json(send, 200, piece)
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [JSON_HEADERS]})
+        head.append((b"content-length", b"%d" % len(piece)))
+    await send({"type": "http.response.start", "status": 200, "headers": head})
     while following is not None:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         await asyncio.sleep(0)

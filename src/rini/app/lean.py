@@ -2,7 +2,15 @@
 
 from rini.api import embeddings, native_asks, native_shown
 from rini.api.dialects.anthropic import AnthropicMessages
+from rini.api.dialects.count_tokens import (
+    AnthropicTokenCount,
+    CountDialect,
+    CountEndpoint,
+    GeminiTokenCount,
+    OpenAITokenCount,
+)
 from rini.api.dialects.dialect import Dialect
+from rini.api.dialects.embeddings import EmbeddingDialect, EmbeddingEndpoint, GeminiEmbedding, OpenAIEmbedding
 from rini.api.dialects.endpoint import DialectEndpoint
 from rini.api.dialects.errors import rendering
 from rini.api.dialects.gemini import Gemini
@@ -11,6 +19,11 @@ from rini.api.dialects.openai_responses import OpenAIResponses
 from rini.api.native import NativeEndpoint
 from rini.api.routes import Route
 from rini.app.parts import Parts
+from rini.wire.anthropic import ANTHROPIC
+from rini.wire.codec import Codec
+from rini.wire.gemini import GEMINI
+from rini.wire.openai_chat import OPENAI_CHAT
+from rini.wire.openai_responses import OPENAI_RESPONSES
 
 GEMINI_VERSIONS = ("v1beta", "v1", "v1alpha")
 """What Google's SDK, as its caller wishes, puts before the path."""
@@ -46,13 +59,32 @@ def _dialects(parts: Parts) -> list[Route]:
         _route(parts, "/v1/chat/completions", OpenAIChat()),
         _route(parts, "/v1/responses", OpenAIResponses()),
         _route(parts, "/v1/messages", AnthropicMessages()),
+        _embeddings(parts, "/v1/embeddings", OpenAIEmbedding(), OPENAI_CHAT),
+        _count(parts, "/v1/messages/count_tokens", AnthropicTokenCount(), ANTHROPIC),
+        _count(parts, "/v1/responses/input_tokens", OpenAITokenCount(), OPENAI_RESPONSES),
     ]
     for version in GEMINI_VERSIONS:
-        routes.append(_route(parts, f"/{version}/models/{{model}}:generateContent", whole))
-        routes.append(_route(parts, f"/{version}/models/{{model}}:streamGenerateContent", streamed))
+        model = f"/{version}/models/{{model}}"
+        routes += (
+            _route(parts, f"{model}:generateContent", whole),
+            _route(parts, f"{model}:streamGenerateContent", streamed),
+            _embeddings(parts, f"{model}:embedContent", GeminiEmbedding(batch=False), GEMINI),
+            _embeddings(parts, f"{model}:batchEmbedContents", GeminiEmbedding(batch=True), GEMINI),
+            _count(parts, f"{model}:countTokens", GeminiTokenCount(), GEMINI),
+        )
     return routes
 
 
 def _route(parts: Parts, path: str, dialect: Dialect) -> Route:
     endpoint = DialectEndpoint(dialect, parts.turns, parts.access, parts.model_names)
     return Route(path, endpoint, render=rendering(dialect.codec))
+
+
+def _embeddings(parts: Parts, path: str, dialect: EmbeddingDialect, codec: Codec) -> Route:
+    endpoint = EmbeddingEndpoint(dialect, parts.embeddings, parts.access, parts.model_names)
+    return Route(path, endpoint, render=rendering(codec))
+
+
+def _count(parts: Parts, path: str, dialect: CountDialect, codec: Codec) -> Route:
+    endpoint = CountEndpoint(dialect, parts.counting, parts.access, parts.model_names)
+    return Route(path, endpoint, render=rendering(codec))

@@ -13,6 +13,7 @@ from rini.canon import ModelInfo
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.files.store import Files
+from rini.inference.count import Counting
 from rini.inference.embed import Embeddings
 from rini.inference.target import Router
 from rini.kit.draining import process
@@ -69,6 +70,7 @@ class Parts:
             self._prices,
             _listed_in_the_box(self._local_model, self._embedder),
         )
+        self.counting = Counting(router, self._transport)
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
         self.turns = Turns(
             self.database,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from rini.canon import EmbeddingInput, EmbeddingRequest, Reply, Usage, Vector
+from rini.canon import EmbeddingInput, EmbeddingRequest, Extras, Reply, Usage, Vector
 from rini.errors import (
     EmbeddingInputError,
     InvalidRequestError,
@@ -17,12 +17,13 @@ from rini.errors import (
     UnsupportedParameterError,
 )
 from rini.inference.embedding_batches import ProviderWork
+from rini.inference.embedding_passed import GivenEmbeddings, PassedWork
 from rini.inference.embedding_work import EmbeddingWork, LocalWork
 from rini.inference.estimate import text_tokens
 from rini.inference.meter import Meter
 from rini.inference.target import Router, Target
 from rini.kit.draining import process as draining
-from rini.kit.http import Transport
+from rini.kit.http import Response, Transport
 from rini.providers.catalog import PROVIDERS
 from rini.providers.local import (
     EMBEDDING_DIMENSIONS,
@@ -45,7 +46,10 @@ MOST_TEXT_BYTES = 1024 * 1024
 
 
 class EmbeddingAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user wants embedded, and by whom. ``endpoint`` is the path as the ledger names it."""
+    """What a user wants embedded, and by whom. ``endpoint`` is the path as the ledger names it.
+
+    ``given`` is the client's own request, where the provider takes it as it came: it is sent if one request does.
+    """
 
     user_id: int
     provider: str
@@ -55,14 +59,20 @@ class EmbeddingAsk(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: int | None = None
     key_id: int | None = None
     request_id: str | None = None
+    extras: Extras | None = None
+    given: GivenEmbeddings | None = None
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """The vectors, in the order of the inputs, the model that made them, and the call's row in the ledger."""
+    """The vectors, in the order of the inputs, the model that made them, and the call's row in the ledger.
+
+    Where a client's own request was sent there is the provider's ``answer`` in place of the vectors.
+    """
 
     vectors: list[Vector]
     model: str
     record: UsageRecord
+    answer: Response | None = None
 
 
 class Embeddings:
@@ -109,7 +119,7 @@ class Embeddings:
             await asyncio.shield(self._book(meter, work, "interrupted"))
             raise
         record = await asyncio.shield(self._book(meter, work, "complete"))
-        return Embedded(work.vectors, work.model or ask.model, record)
+        return Embedded(work.vectors, work.model or ask.model, record, work.answer)
 
     async def close(self) -> None:
         """Wait until all that broke off is booked."""
@@ -117,7 +127,9 @@ class Embeddings:
             await asyncio.wait(self._booking)
 
     async def _begin(self, ask: EmbeddingAsk) -> EmbeddingWork:
-        check_inputs(ask.inputs)
+        given = ask.given
+        if given is None or not given.uncuttable:
+            check_inputs(ask.inputs)
         if ask.dimensions is not None and not 1 <= ask.dimensions <= MOST_DIMENSIONS:
             raise InvalidRequestError(f"dimensions: must be between 1 and {MOST_DIMENSIONS}.")
         provider = PROVIDERS.get(ask.provider)
@@ -131,8 +143,11 @@ class Embeddings:
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
         call = target.provider.embedding
         assert call is not None
-        request = EmbeddingRequest(ask.model, ask.inputs, ask.dimensions, call.encoding)
-        return ProviderWork(target, call, request, self._transport, self._decoding)
+        request = EmbeddingRequest(ask.model, ask.inputs, ask.dimensions, call.encoding, ask.extras)
+        work = ProviderWork(target, call, request, self._transport, self._decoding)
+        if given is not None and (given.uncuttable or work.in_one):
+            return PassedWork(target, given, request, work, self._transport)
+        return work
 
     async def _begin_local(self, ask: EmbeddingAsk, target: Target) -> EmbeddingWork:
         name = target.provider.name
@@ -169,7 +184,7 @@ class Embeddings:
         usage = None
         if outcome != "refused":
             meter.record.usage_estimated = spent.estimated
-            usage = _usage_of_text(spent.tokens)
+            usage = spent.usage or _usage_of_text(spent.tokens)
         record = meter.book(outcome, usage, Reply(model=work.model), error)
         task = asyncio.create_task(self._record(record))
         self._booking.add(task)

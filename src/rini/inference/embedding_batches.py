@@ -12,7 +12,7 @@ from rini.inference.embedding_work import Spent
 from rini.inference.estimate import text_tokens
 from rini.inference.meter import plausible
 from rini.inference.target import Target
-from rini.kit.http import Transport
+from rini.kit.http import Response, Transport
 from rini.providers.catalog import EmbeddingCall
 from rini.providers.embedding_failures import is_too_long, is_too_much, place
 from rini.providers.failures import malformed_error
@@ -38,12 +38,14 @@ class ProviderWork:
     ) -> None:
         self.target = target
         self.model: str | None = None
+        self.answer: Response | None = None
         self.answered = False
         self._call = call
         self._request = request
         self._transport = transport
         self._decoding = decoding
         self._sizes = [text_tokens(text) if isinstance(text, str) else len(text) for text in request.inputs]
+        self._batches = cut(self._sizes, call.most_inputs, call.most_tokens)
         self._found: dict[int, Vector] = {}
         self._under_way: set[range] = set()
         self._tokens = 0
@@ -54,9 +56,19 @@ class ProviderWork:
         """The vectors, in the order of the inputs."""
         return [self._found[index] for index in range(len(self._found))]
 
+    @property
+    def size(self) -> int:
+        """About how many tokens the inputs have."""
+        return sum(self._sizes)
+
+    @property
+    def in_one(self) -> bool:
+        """Whether one request does."""
+        return len(self._batches) == 1
+
     async def run(self) -> None:
         """Send the batches. When one fails the others are cancelled. Raises RiniError."""
-        batches = iter(cut(self._sizes, self._call.most_inputs, self._call.most_tokens))
+        batches = iter(self._batches)
 
         async def one_after_another() -> None:
             for batch in batches:

@@ -4,18 +4,20 @@ from typing import Protocol
 
 import msgspec
 
-from rini.canon import Vector
+from rini.canon import Usage, Vector
 from rini.errors import EmbeddingInputError
 from rini.inference.estimate import text_tokens
 from rini.inference.target import Target
+from rini.kit.http import Response
 from rini.providers.local import EMBEDDING_MODEL_ID, LocalEmbedder, TextTooLongError
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Tokens that were read; ``estimated`` where not all of them were counted."""
+    """Tokens that were read; ``estimated`` where not all of them were counted. ``usage`` is how the provider told of them, if it is known."""
 
     tokens: int
     estimated: bool
+    usage: Usage | None = None
 
 
 class EmbeddingWork(Protocol):
@@ -34,6 +36,11 @@ class EmbeddingWork(Protocol):
     @property
     def model(self) -> str | None:
         """The model that answered, as it calls itself."""
+        ...
+
+    @property
+    def answer(self) -> Response | None:
+        """The provider's own answer, where the client speaks its format; then there are no vectors."""
         ...
 
     @property
@@ -57,6 +64,7 @@ class LocalWork:
         self.target = target
         self.vectors: list[Vector] = []
         self.model: str | None = EMBEDDING_MODEL_ID
+        self.answer: Response | None = None
         self.answered = False
         self._texts = texts
         self._embedder = embedder

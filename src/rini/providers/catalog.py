@@ -15,6 +15,7 @@ from rini.wire.gemini_embeddings import GEMINI_EMBEDDINGS
 from rini.wire.openai_chat import OPENAI_CHAT, OPENAI_COMPATIBLE_CHAT
 from rini.wire.openai_embeddings import OPENAI_EMBEDDINGS
 from rini.wire.openai_responses import OPENAI_RESPONSES
+from rini.wire.token_counts import ANTHROPIC_COUNTS, GEMINI_COUNTS, LLAMA_COUNTS, OPENAI_COUNTS, TokenCountCodec
 
 ANTHROPIC_VERSION = "2023-06-01"
 
@@ -44,7 +45,7 @@ class Provider(msgspec.Struct, frozen=True):
     ``codec`` is what it is asked in; ``others`` are further wire formats that it speaks, for clients that speak them too.
     ``authenticate`` returns the headers that carry a key. ``key`` says whether a user's key is needed, and ``address`` where
     the provider stands: the operator's setting, the key's ``base_url``, or this machine. ``embedding`` is None where it has no
-    embeddings, and where they are made in this process.
+    embeddings, and where they are made in this process. ``counts`` is its call that counts tokens, None where it has none.
     """
 
     name: ProviderName
@@ -54,6 +55,7 @@ class Provider(msgspec.Struct, frozen=True):
     address: Literal["setting", "key", "local"]
     embedding: EmbeddingCall | None = None
     others: tuple[Codec, ...] = ()
+    counts: TokenCountCodec | None = None
 
     def codec_for(self, wire: str | None, model: str) -> Codec:
         """Return the codec in which a client of the format ``wire`` is best served: its own where the provider speaks it.
@@ -93,12 +95,14 @@ _COMPATIBLE = EmbeddingCall(OPENAI_EMBEDDINGS, most_inputs=32)
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
-        Provider("openai", "OpenAI", OPENAI_CHAT, _bearer, "setting", _OPENAI, (OPENAI_RESPONSES,)),
-        Provider("anthropic", "Anthropic", ANTHROPIC, _anthropic, "setting"),
-        Provider("google", "Google", GEMINI, _google, "setting", _GOOGLE),
+        Provider(
+            "openai", "OpenAI", OPENAI_CHAT, _bearer, "setting", _OPENAI, (OPENAI_RESPONSES,), counts=OPENAI_COUNTS
+        ),
+        Provider("anthropic", "Anthropic", ANTHROPIC, _anthropic, "setting", counts=ANTHROPIC_COUNTS),
+        Provider("google", "Google", GEMINI, _google, "setting", _GOOGLE, counts=GEMINI_COUNTS),
         Provider(
             "openai_compatible", "The OpenAI-compatible server", OPENAI_COMPATIBLE_CHAT, _bearer, "key", _COMPATIBLE
         ),
-        Provider("local", "The model in the box", OPENAI_COMPATIBLE_CHAT, _bearer, "local"),
+        Provider("local", "The model in the box", OPENAI_COMPATIBLE_CHAT, _bearer, "local", counts=LLAMA_COUNTS),
     )
 }

@@ -1,6 +1,7 @@
 """A call while it runs: what came so far, and how long it took."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from rini.canon import (
     Event,
@@ -66,6 +67,7 @@ class RunningCall:
         self._whole: Reply | None = None
         self._body: bytes | None = None
         self._headers = _NOTHING
+        self._failure: RiniError | None = None
         self._call_ids = CallIds(before)
         record, wire = meter.record, target.codec.name
         if loaded is None:
@@ -139,8 +141,13 @@ class RunningCall:
                     await listener.begin(self.beginning)
                 while (piece := await stream.read()) is not None:
                     await self._take(*piece, listener)
+                    if self._failure is not None:
+                        await self._pass_the_rest(stream, listener)
+                        raise self._failure
                 if events := stream.close_decoder():
                     await self._take(b"", events, listener)
+                    if self._failure is not None:
+                        raise self._failure
             finally:
                 metrics.stream_closed()
 
@@ -162,7 +169,15 @@ class RunningCall:
         await listener.piece(data, events)
         last = events[-1]
         if isinstance(last, StreamFailure):
-            raise failure_error(last.failure, self.target.provider, self.outgoing.model, self.target.key)
+            self._failure = failure_error(last.failure, self.target.provider, self.outgoing.model, self.target.key)
+
+    async def _pass_the_rest(self, stream: Stream, listener: Listener) -> None:
+        """Pass on what follows on an error within the stream: OpenAI ends it all the same."""
+        if not self.outgoing.passes:
+            return
+        with suppress(RiniError):
+            while (piece := await stream.read()) is not None:
+                await listener.piece(piece[0], [])
 
     def _refuse_empty(self) -> None:
         """Raise RefusedBySafetyError for an answer that a filter left nothing of, ProviderMalformedError for one that is none."""

@@ -6,6 +6,7 @@ Rows are committed in groups, many requests to a transaction. Those that are saf
 import asyncio
 import operator
 from collections.abc import Callable, Coroutine
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from rini.db import Database, PicoUsd, UtcDateTime
+from rini.db import Database, PicoUsd
 from rini.errors import StorageUnavailableError
 from rini.telemetry import logs, metrics
 from rini.usage import days
@@ -36,13 +37,12 @@ _CREATED = _COLUMNS.index("created_at")
 _COST = _COLUMNS.index("cost_usd")
 _values = operator.attrgetter(*_COLUMNS)
 _pico = PicoUsd().process_bind_param
-_utc = UtcDateTime().process_bind_param
 
 
 def _inserts() -> dict[str, str]:
     """Return the statement that writes a row, by dialect; its parameters are ``_COLUMNS``."""
     dialects = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect(paramstyle="format")}
-    insert = usage_records.insert()
+    insert = usage_records.insert().inline()
     return {name: str(insert.compile(dialect=dialect, column_keys=_COLUMNS)) for name, dialect in dialects.items()}
 
 
@@ -57,8 +57,10 @@ def insert(connection: Connection, records: list[UsageRecord]) -> None:
     rows: list[tuple[Any, ...]] = []
     for record in records:
         row = list(_values(record))
-        created = _utc(record.created_at, dialect)
-        # As SQLAlchemy writes a time to SQLite, which has none.
+        if record.created_at.tzinfo is None:
+            raise ValueError("A stored time must have a zone.")
+        created = record.created_at.astimezone(UTC)
+        # SQLite has no times: it is written as SQLAlchemy would.
         row[_CREATED] = created.isoformat(" ", "microseconds")[:26] if dialect.name == "sqlite" else created
         row[_COST] = _pico(record.cost_usd, dialect)
         rows.append(tuple(row))

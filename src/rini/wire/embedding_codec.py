@@ -23,6 +23,10 @@ class EmbeddingCodec(Protocol):
         """Return the answer in ``body``, its vectors in order, none of them empty and all numbers finite. Raises MalformedError."""
         ...
 
+    def decode_beside(self, body: bytes) -> EmbeddingReply:
+        """Return what the answer in ``body`` tells beside its vectors, which are left unread; nothing where it cannot be read. Never raises."""
+        ...
+
     def decode_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """Return what an answer with an error ``status`` says; ``headers`` have lower-case names. Never raises."""
         ...

@@ -4,6 +4,7 @@ Canon has one setting for all inputs, so a batch whose requests differ in more t
 several parts (gemini-embedding-2 makes one vector of them) or of pictures.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -26,9 +27,16 @@ class _Values(msgspec.Struct):
     values: msgspec.Raw
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
+class _Beside(msgspec.Struct, rename="camel"):
+    usage_metadata: msgspec.Raw = _NOTHING
+
+
 _one = msgspec.json.Decoder(_Values)
 _many = msgspec.json.Decoder(list[_Values])
-_NOTHING = msgspec.Raw(b"null")
+_beside = msgspec.json.Decoder(_Beside)
 
 
 class GeminiEmbeddingsCodec:
@@ -52,7 +60,11 @@ class GeminiEmbeddingsCodec:
         settings: dict[str, Any] = {"model": _resource(request.model)}
         if request.dimensions is not None:
             settings["outputDimensionality"] = request.dimensions
-        settings |= extras_of(request.extras, NAME)
+        own = dict(extras_of(request.extras, NAME))
+        config = {name: own.pop(name) for name in _OF_CONFIG if name in own}
+        settings |= own
+        if config:
+            settings["embedContentConfig"] = config
         requests: list[dict[str, Any]] = []
         for at, text in enumerate(request.inputs):
             if not isinstance(text, str):
@@ -103,6 +115,15 @@ class GeminiEmbeddingsCodec:
             usage=None if usage == _NOTHING else _decode_usage(loads(bytes(usage))),
         )
 
+    def decode_beside(self, body: bytes) -> EmbeddingReply:
+        """Return the usage that the answer in ``body`` tells. Never raises."""
+        usage: Usage | None = None
+        with contextlib.suppress(MalformedError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            told = _beside.decode(body).usage_metadata
+            if told != _NOTHING:
+                usage = _decode_usage(loads(bytes(told)))
+        return EmbeddingReply((), usage=usage)
+
     def encode_reply(self, reply: EmbeddingReply, encoding: VectorEncoding = "float") -> Iterator[bytes]:
         """Return ``reply`` as an answer's body, in pieces. It always holds JSON numbers."""
         del encoding
@@ -128,6 +149,9 @@ class GeminiEmbeddingsCodec:
             yield b',"usageMetadata":' + dumps(_encode_usage(reply.usage))
         yield b"}"
 
+
+# These have no place beside the content, as the older settings have.
+_OF_CONFIG = ("autoTruncate", "documentOcr", "audioTrackExtraction")
 
 GEMINI_EMBEDDINGS = GeminiEmbeddingsCodec(batch=True)
 GEMINI_EMBEDDING = GeminiEmbeddingsCodec(batch=False)

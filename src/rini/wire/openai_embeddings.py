@@ -48,6 +48,12 @@ class _Item(msgspec.Struct):
     index: int | None = None
 
 
+class _Beside(msgspec.Struct):
+    model: msgspec.Raw = _NULL
+    usage: msgspec.Raw = _NULL
+
+
+_beside = msgspec.json.Decoder(_Beside)
 _data = msgspec.json.Decoder(list[_Item])
 _usage = msgspec.json.Decoder(dict[str, Any])
 
@@ -94,6 +100,18 @@ class OpenAIEmbeddingsCodec:
             usage=None if usage is None else _decode_usage(_read(_usage, usage, "usage", "an object")),
             extras=with_extras(NAME, _left(fields, _REPLY)),
         )
+
+    def decode_beside(self, body: bytes) -> EmbeddingReply:
+        """Return the model and the usage that the answer in ``body`` tells. Never raises."""
+        model: str | None = None
+        usage: Usage | None = None
+        with contextlib.suppress(MalformedError):
+            fields = _read(_beside, body, "The answer", "an object")
+            if fields.model != _NULL:
+                model = _read(_string, fields.model, "model", "a string")
+            if fields.usage != _NULL:
+                usage = _decode_usage(_read(_usage, fields.usage, "usage", "an object"))
+        return EmbeddingReply((), model, usage)
 
     def encode_reply(self, reply: EmbeddingReply, encoding: VectorEncoding = "float") -> Iterator[bytes]:
         """Return ``reply`` as an answer's body, in pieces."""

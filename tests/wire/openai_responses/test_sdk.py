@@ -225,18 +225,18 @@ def test_why_an_answer_ended(reason, status, details):
     response = answering(body).responses.create(**ASK)
     assert response.status == status
     assert (response.incomplete_details and response.incomplete_details.reason) == details
-    assert response.output[0].status == ("incomplete" if details else "completed")  # pyright: ignore
+    assert response.output[0].status == ("incomplete" if details else "completed")
     events = events_in(streaming(Start("a"), *told([Text("a")]), Finish(reason)))
     assert events[-1]["type"] == f"response.{status}"
     assert [fault for event in events for fault in event_faults(event)] == []
-    assert events[-1]["response"]["output"][0]["status"] == response.output[0].status  # pyright: ignore
+    assert events[-1]["response"]["output"][0]["status"] == response.output[0].status
 
 
 def test_a_refusal_is_one():
     reply = Reply((Choice((Refusal("No."),), "refusal"),))
     response = answering(OPENAI_RESPONSES.encode_reply(reply)).responses.create(**ASK)
     assert response.status == "completed"
-    assert response.output[0].content[0].refusal == "No."  # pyright: ignore
+    assert response.output[0].content[0].refusal == "No."
     events = events_in(streaming(Start("a"), *told([Refusal("No.")]), Finish("refusal")))
     assert [fault for event in events for fault in event_faults(event)] == []
     assert events[-1]["type"] == "response.completed"
@@ -356,7 +356,7 @@ def test_what_the_sdk_sends_is_read():
 
     sdk = client(answer)
     first = sdk.responses.create(model="m", input="Hi", instructions="Be brief.")
-    sdk.responses.create(model="m", input=[*first.output, {"role": "user", "content": "More"}], stream=False)  # pyright: ignore
+    sdk.responses.create(model="m", input=[*first.output, {"role": "user", "content": "More"}], stream=False)
     one, two = (OPENAI_RESPONSES.decode_request(body) for body in sent)
     assert [message.role for message in one.messages] == ["system", "user"]
     assert [message.role for message in two.messages] == ["assistant", "user"]

@@ -1,9 +1,14 @@
 """The head of an answer in a dialect."""
 
+from collections.abc import Mapping
+
 from rini.api.dialects.errors import PASSED_ON
 from rini.turns.values import Begun
 
 DROPPED = b"x-rini-dropped"
+ESTIMATED = (b"x-rini-estimated", b"true")
+"""Says that the tokens of an answer were not counted."""
+
 LONGEST_DROPPED = 4096
 """Bytes of the header; many clients read no longer ones."""
 
@@ -17,14 +22,24 @@ def head(begun: Begun, content_type: bytes, length: int | None = None) -> list[t
         headers.append((b"content-length", b"%d" % length))
     outgoing = begun.outgoing
     if outgoing.dropped:
-        headers.append((DROPPED, _listed(outgoing.dropped)))
+        headers.append(names_of_dropped(outgoing.dropped))
     if outgoing.passes:
-        headers += [
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in begun.headers.items()
-            if name.startswith(PASSED_ON)
-        ]
+        headers += passed_on(begun.headers)
     return headers
+
+
+def passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return those of a provider's headers that its own SDK reads."""
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers.items()
+        if name.startswith(PASSED_ON)
+    ]
+
+
+def names_of_dropped(dropped: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return the header that names what was left out of the request."""
+    return DROPPED, _listed(dropped)
 
 
 def _listed(dropped: tuple[str, ...]) -> bytes:

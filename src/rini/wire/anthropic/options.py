@@ -8,23 +8,21 @@ The rules are those of platform.claude.com/docs, "Structured outputs" and "Messa
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
-from rini.canon import Reasoning, Request, ResponseFormat, ToolChoice, extras_of, with_extras
+from rini.canon import Request, ResponseFormat, ToolChoice, extras_of, with_extras
 from rini.wire.anthropic.fields import (
     WIRE,
     Json,
     as_object,
     object_or_none,
     optional_flag,
-    optional_integer,
-    optional_text,
     other_fields,
     text_field,
 )
 from rini.wire.anthropic.thinking import takes_sampling
 from rini.wire.codec import UnsupportedError
-from rini.wire.json_schema import ANTHROPIC_STRICT, fitted
+from rini.wire.json_schema import ANTHROPIC_STRICT, fits, fitted
 
 DEFAULT_MAX_TOKENS: Final = 32_000
 """The token limit of a request that names none, where the API demands one.
@@ -110,7 +108,7 @@ def decode_format(rest: Json) -> ResponseFormat | None:
 def _format_of(format_: Json, where: str, *, older: bool) -> ResponseFormat:
     schema = None if format_.get("schema") is None else as_object(format_["schema"], f"{where}.schema")
     own = dict(extras_of(other_fields(format_, _FORMAT), WIRE))
-    if schema is not None and not _is_taken(schema):
+    if schema is not None and not fits(schema, ANTHROPIC_STRICT):
         own["schema"] = schema
     if older:
         own = {"output_format": own}
@@ -133,26 +131,15 @@ def encode_format(wanted: ResponseFormat | None, dropped: list[str]) -> tuple[st
     format_: Json = {"type": "json_schema"}
     if wanted.schema is not None:
         format_["schema"] = (
-            wanted.schema if own.get("schema") == wanted.schema else fitted_schema(wanted.schema, dropped)
+            wanted.schema
+            if own.get("schema") == wanted.schema
+            else fitted(wanted.schema, ANTHROPIC_STRICT, field="response_format.schema", dropped=dropped)
         )
     elif not own and older is None:
         raise UnsupportedError(WIRE, "response_format.schema", "JSON is only written to a schema")
     for name, value in own.items():
         format_.setdefault(name, value)
     return ("output_format" if older is not None else "format"), format_
-
-
-def fitted_schema(schema: Mapping[str, Any], dropped: list[str]) -> Json:
-    """Return ``schema`` as the answer's form may be told. Raises UnsupportedError."""
-    return fitted(schema, ANTHROPIC_STRICT, field="response_format.schema", dropped=dropped)
-
-
-def _is_taken(schema: Mapping[str, Any]) -> bool:
-    """Whether ``schema`` would go out as it is."""
-    try:
-        return fitted_schema(schema, []) == schema
-    except UnsupportedError:
-        return False
 
 
 def decode_tool_choice(rest: Json) -> tuple[ToolChoice | None, bool | None]:

@@ -25,7 +25,7 @@ from rini.wire.anthropic.options import (
 )
 from rini.wire.anthropic.thinking import decode_reasoning
 from rini.wire.codec import MalformedError
-from rini.wire.json_schema import is_plain_object
+from rini.wire.json_schema import ANTHROPIC_STRICT, fits, is_plain_object
 
 
 def decode_request(body: bytes, *, model: str | None = None, stream: bool | None = None) -> Request:
@@ -104,7 +104,7 @@ def _decode_tools(value: object) -> tuple[Tool, ...]:
         )
         extras = other_fields(fields, _TOOL)
         strict = optional_flag(fields, "strict", where)
-        if schema is not None and (strict or not is_plain_object(schema)):
+        if schema is not None and (not is_plain_object(schema) or (strict and not fits(schema, ANTHROPIC_STRICT))):
             # Encoding may fit it; what came over this wire goes back as it came.
             extras = {WIRE: {**extras_of(extras, WIRE), "input_schema": schema}}
         tools.append(

@@ -30,7 +30,10 @@ _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 
 def generation(model: str) -> Generation:
     """Return how ``model`` is told to think."""
-    return next((found for pattern, found in _GENERATIONS if pattern.search(model)), "either")
+    for pattern, found in _GENERATIONS:
+        if pattern.search(model):
+            return found
+    return "either"
 
 
 def takes_sampling(model: str) -> bool:

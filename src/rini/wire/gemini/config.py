@@ -1,11 +1,10 @@
 """``generationConfig``, in both directions."""
 
-import re
-from collections.abc import Mapping
 from typing import Any, cast
 
 from rini.canon import Reasoning, Request, ResponseFormat, extras_of, with_extras
 from rini.wire.codec import UnsupportedError
+from rini.wire.foreign import name_foreign
 from rini.wire.gemini.fields import (
     WIRE,
     a_boolean,
@@ -17,7 +16,9 @@ from rini.wire.gemini.fields import (
     is_object,
     strings,
 )
-from rini.wire.gemini.schema import to_json_schema
+from rini.wire.gemini.schema import from_json_schema, reads_openapi_only, to_json_schema
+from rini.wire.gemini.thinking import decode_reasoning, encode_reasoning
+from rini.wire.json_schema import GEMINI, fits, fitted
 
 _NUMBERS = {
     "temperature": "temperature",
@@ -30,15 +31,11 @@ _INTEGERS = {"maxOutputTokens": "max_tokens", "seed": "seed", "candidateCount": 
 _JSON_TYPES = ("application/json", "APPLICATION_JSON")
 _TEXT_TYPES = ("text/plain", "TEXT_PLAIN")
 
-# Gemini 2.5 takes budgets and refuses levels; these are the ones that Google's own OpenAI-compatible endpoint takes
-# for reasoning_effort (Gemini API, OpenAI compatibility, 2026).
-_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
-_BUDGET_MODELS = re.compile(r"gemini-2\b|gemini-2\.")
-_LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 _MAX_STOPS = 5
+_MAX_ANSWERS = 8
 
 
-def decode_config(value: object) -> tuple[dict[str, Any], dict[str, Any]]:
+def decode_config(value: object, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a ``generationConfig`` as arguments of a Request, and what has none. Raises MalformedError."""
     found: dict[str, Any] = {}
     if value is None:
@@ -55,8 +52,8 @@ def decode_config(value: object) -> tuple[dict[str, Any], dict[str, Any]]:
     if "stopSequences" in rest:
         found["stop"] = strings(rest.pop("stopSequences"), "stopSequences")
     if "thinkingConfig" in rest:
-        found["reasoning"] = _decode_reasoning(an_object(rest.pop("thinkingConfig"), "thinkingConfig"))
-    response_format = _decode_format(rest)
+        found["reasoning"] = decode_reasoning(an_object(rest.pop("thinkingConfig"), "thinkingConfig"), model)
+    response_format = _decode_format(rest, model)
     if response_format is not None:
         found["response_format"] = response_format
     return found, rest
@@ -71,6 +68,8 @@ def encode_config(request: Request, dropped: list[str]) -> dict[str, Any]:
             fields[name] = value
     if request.seed is not None and not -(2**31) <= request.seed < 2**31:
         raise UnsupportedError(WIRE, "seed", "it has 32 bits there")
+    if request.n is not None and request.n > _MAX_ANSWERS:
+        raise UnsupportedError(WIRE, "n", f"it writes at most {_MAX_ANSWERS} answers")
     if request.logprobs is not None:
         fields["responseLogprobs"] = request.logprobs
     if request.stop is not None:
@@ -78,77 +77,32 @@ def encode_config(request: Request, dropped: list[str]) -> dict[str, Any]:
             raise UnsupportedError(WIRE, "stop", f"it takes at most {_MAX_STOPS} strings")
         fields["stopSequences"] = list(request.stop)
     if request.response_format is not None:
-        fields.update(_encode_format(request.response_format, dropped))
+        name_foreign(request.response_format.extras, WIRE, "response_format", dropped)
+        fields.update(_encode_format(request.response_format, request.model, dropped))
     if request.reasoning is not None:
-        fields["thinkingConfig"] = _encode_reasoning(request.reasoning, request.model, dropped)
+        name_foreign(request.reasoning.extras, WIRE, "reasoning", dropped)
+        thinking = encode_reasoning(request.reasoning, request.model, dropped)
+        if thinking or request.reasoning == Reasoning():
+            fields["thinkingConfig"] = thinking
     fields.update(extras_of(request.extras, WIRE).get("generationConfig", {}))
     return fields
 
 
-def _decode_reasoning(value: Mapping[str, Any]) -> Reasoning:
-    rest = camel(value)
-    include = rest.pop("includeThoughts", None)
-    if include is not None:
-        a_boolean(include, "includeThoughts")
-    budget = rest.pop("thinkingBudget", None)
-    if budget is not None:
-        budget = an_integer(budget, "thinkingBudget")
-    level = rest.get("thinkingLevel")  # stays in the extras: its spelling is the client's, and it is sent to any model
-    return Reasoning(
-        enabled=False if budget == 0 else None,
-        effort=level.lower() if isinstance(level, str) else None,
-        budget_tokens=budget or None,
-        include=include,
-        extras=with_extras(WIRE, rest),
-    )
-
-
-def _encode_reasoning(reasoning: Reasoning, model: str, dropped: list[str]) -> dict[str, Any]:
-    extras = dict(extras_of(reasoning.extras, WIRE))
-    fields: dict[str, Any] = {}
-    level = extras.pop("thinkingLevel", None)
-    effort = reasoning.effort
-    own = isinstance(level, str) and level.lower() == effort
-    if own or (level is not None and effort is None):
-        fields["thinkingLevel"] = level
-    if reasoning.enabled is False or (effort == "none" and not own):
-        fields["thinkingBudget"] = 0
-    elif reasoning.budget_tokens is not None:
-        fields["thinkingBudget"] = reasoning.budget_tokens
-    if effort is not None and not own:
-        if "thinkingBudget" in fields:
-            # Only one of the two may be given (ThinkingConfig, Gemini API reference).
-            if effort != "none":
-                dropped.append("reasoning.effort")
-        elif effort not in _LEVELS:
-            raise UnsupportedError(WIRE, "reasoning.effort", f"its levels are {', '.join(_LEVELS)}")
-        elif _BUDGET_MODELS.search(model):
-            fields["thinkingBudget"] = _BUDGETS[effort]
-        else:
-            fields["thinkingLevel"] = effort.upper()
-    if reasoning.enabled is True and not fields:
-        fields["thinkingBudget"] = -1
-    if reasoning.include is not None:
-        fields["includeThoughts"] = reasoning.include
-    fields.update(extras)
-    return fields
-
-
-def _decode_format(rest: dict[str, Any]) -> ResponseFormat | None:
+def _decode_format(rest: dict[str, Any], model: str) -> ResponseFormat | None:
     """Take the response's format out of ``rest``; what canon cannot name stays there."""
     given = {
         name: rest[name]
         for name in ("responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat")
         if name in rest
     }
-    found = _format_of(given)
+    found = _format_of(given, model)
     if found is not None:
         for name in given:
             del rest[name]
     return found
 
 
-def _format_of(given: dict[str, Any]) -> ResponseFormat | None:
+def _format_of(given: dict[str, Any], model: str) -> ResponseFormat | None:
     if "responseFormat" in given:
         return _format_of_list(given["responseFormat"]) if len(given) == 1 else None
     mime = given.get("responseMimeType")
@@ -164,6 +118,8 @@ def _format_of(given: dict[str, Any]) -> ResponseFormat | None:
         schema = to_json_schema(kept["responseSchema"])
     elif "responseJsonSchema" in given:
         schema = an_object(given["responseJsonSchema"], "responseJsonSchema")
+        if reads_openapi_only(model) or not fits(schema, GEMINI):
+            kept["responseJsonSchema"] = schema  # it goes back as it came
     else:
         return None if mime is None else ResponseFormat("json")
     if mime is None:
@@ -193,7 +149,7 @@ def _format_of_list(value: object) -> ResponseFormat | None:
     return None
 
 
-def _encode_format(form: ResponseFormat, dropped: list[str]) -> dict[str, Any]:
+def _encode_format(form: ResponseFormat, model: str, dropped: list[str]) -> dict[str, Any]:
     extras = dict(extras_of(form.extras, WIRE))
     listed = _format_of_list(extras.get("responseFormat"))
     if listed is not None and (listed.kind, listed.schema) == (form.kind, form.schema):
@@ -203,10 +159,14 @@ def _encode_format(form: ResponseFormat, dropped: list[str]) -> dict[str, Any]:
     if form.kind == "text":
         return {"responseMimeType": "text/plain", **extras}
     fields: dict[str, Any] = {"responseMimeType": "application/json"}
-    original = extras.pop("responseSchema", None)
+    original, verbatim = extras.pop("responseSchema", None), extras.pop("responseJsonSchema", None)
     if original is not None and form.schema is not None and to_json_schema(original) == form.schema:
         fields["responseSchema"] = original
+    elif form.schema is not None and verbatim == form.schema:
+        fields["responseJsonSchema"] = verbatim
+    elif form.schema is not None and reads_openapi_only(model):
+        fields["responseSchema"] = from_json_schema(form.schema, "response_format.schema", dropped)
     elif form.schema is not None:
-        fields["responseJsonSchema"] = form.schema
+        fields["responseJsonSchema"] = fitted(form.schema, GEMINI, field="response_format.schema", dropped=dropped)
     fields.update(extras)
     return {name: value for name, value in fields.items() if value is not None}

@@ -31,18 +31,18 @@ def _request(rest: dict[str, Any], model: str | None, *, stream: bool) -> Reques
     messages += (_message(content) for content in found)
     if not found:
         rest["contents"] = []
-    tools = decode_tools(rest.pop("tools", None))
     choice, tool_config = decode_choice(rest.pop("toolConfig", None))
     if tool_config:
         rest["toolConfig"] = tool_config
-    fields, config = decode_config(rest.pop("generationConfig", None))
-    if config:
-        rest["generationConfig"] = config
     if "model" in rest:
         a_string(rest["model"], "model")
     model = model if model is not None else rest.get("model")
     if model is None:
         raise MalformedError("Neither the address nor the body names a model.")
+    tools = decode_tools(rest.pop("tools", None), model)
+    fields, config = decode_config(rest.pop("generationConfig", None), model)
+    if config:
+        rest["generationConfig"] = config
     return Request(
         model=model,
         messages=tuple(messages),

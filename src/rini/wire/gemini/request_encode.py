@@ -32,6 +32,7 @@ from rini.canon import (
     extras_of,
 )
 from rini.wire.codec import EncodedRequest, UnsupportedError
+from rini.wire.foreign import name_foreign, refuse_foreign
 from rini.wire.gemini.config import encode_config
 from rini.wire.gemini.fields import WIRE, dumps
 from rini.wire.gemini.part import attachments, encode_part
@@ -71,6 +72,7 @@ class _Encoder:
     def encode(self) -> EncodedRequest:
         request = self._request
         extras = dict(extras_of(request.extras, WIRE))
+        refuse_foreign(request.extras, WIRE)
         self._name_foreign(request.extras, "")
         body: dict[str, Any] = {}
         for index, message in enumerate(request.messages):
@@ -82,10 +84,11 @@ class _Encoder:
             body["systemInstruction"] = {"parts": self._system, **self._system_extras}
         if request.tools:
             for index, tool in enumerate(request.tools):
-                self._name_foreign(tool.extras, f"tools[{index}].")
-            body["tools"] = encode_tools(request.tools, self._dropped)
+                self._name_foreign(tool.extras, f"tools[{index}]")
+            body["tools"] = encode_tools(request.tools, request.model, self._dropped)
         tool_config = dict(extras.pop("toolConfig", {}))
         if request.tool_choice is not None:
+            self._name_foreign(request.tool_choice.extras, "tool_choice")
             tool_config["functionCallingConfig"] = encode_choice(request.tool_choice)
         if tool_config:
             body["toolConfig"] = tool_config
@@ -109,7 +112,7 @@ class _Encoder:
     def _message(self, message: Message, path: str) -> None:
         if message.name is not None:
             self._dropped.append(f"{path}.name")
-        self._name_foreign(message.extras, f"{path}.")
+        self._name_foreign(message.extras, path)
         if message.role in ("system", "developer"):
             self._system_message(message, path)
             return
@@ -137,7 +140,7 @@ class _Encoder:
         for index, part in enumerate(message.parts):
             where = f"{path}.parts[{index}]"
             if isinstance(part, Text | Refusal):
-                self._name_foreign(part.extras, f"{where}.")
+                self._name_foreign(part.extras, where)
                 self._system.append(encode_part(part, where))
             else:
                 raise UnsupportedError(WIRE, where, "instructions are text")
@@ -177,11 +180,11 @@ class _Encoder:
             self._dropped.append(f"{path}.signature")
             part = msgspec.structs.replace(part, signature=None)
         if isinstance(part, Text | Thinking | Refusal | Image | Audio | Video | Document | ToolCall):
-            self._name_foreign(part.extras, f"{path}.")
+            self._name_foreign(part.extras, path)
         return [encode_part(part, path)]
 
     def _result(self, part: ToolResult, path: str) -> list[dict[str, Any]]:
-        self._name_foreign(part.extras, f"{path}.")
+        self._name_foreign(part.extras, path)
         if part.name is None and part.call_id in self._tool_names:
             part = msgspec.structs.replace(part, name=self._tool_names[part.call_id])
         if part.name is None:
@@ -206,9 +209,8 @@ class _Encoder:
 
     def _name_foreign(self, extras: Extras | None, path: str) -> None:
         """Name the extras of other wire formats as dropped."""
-        for wire in extras or ():
-            if wire != WIRE:
-                self._dropped.append(f"{path}extras.{wire}")
+        if extras is not None:
+            name_foreign(extras, WIRE, path, self._dropped)
 
 
 def _bare(model: str) -> str:

@@ -1,19 +1,61 @@
 """Gemini's Schema dialect (``parameters``, ``responseSchema``) read as JSON schema.
 
 The dialect is a part of OpenAPI 3.0 with types in capitals or as enum numbers, ``nullable`` and ``propertyOrdering`` (Schema, Gemini
-API reference, 2026). Only this direction is needed: the original is kept beside the translation and sent back, and a schema from
-elsewhere goes into the fields that take JSON schema as it is.
+API reference, 2026). The original is kept beside the translation and sent back; a schema from elsewhere goes into the fields that
+take JSON schema, or for the models that read this dialect alone (up to Gemini 2.0) is written in it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 from rini.wire.gemini.fields import camel, is_object
+from rini.wire.json_schema import GEMINI_OPENAPI, fitted
 
 _TYPES = (None, "string", "number", "integer", "boolean", "array", "object", "null")
 _NESTED = frozenset({"items", "additionalProperties"})
 _NESTED_LISTS = frozenset({"anyOf", "prefixItems"})
 _INT64 = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
+
+
+_OPENAPI_ONLY = re.compile(r"gemini-(1|2\.0|pro\b)")
+
+
+def reads_openapi_only(model: str) -> bool:
+    """Tell whether ``model`` takes schemas in this dialect alone."""
+    return _OPENAPI_ONLY.search(model) is not None
+
+
+def from_json_schema(schema: Mapping[str, Any], field: str, dropped: list[str]) -> dict[str, Any]:
+    """Return ``schema`` in this dialect, its references written out. Raises UnsupportedError."""
+    return _written(fitted(schema, GEMINI_OPENAPI, field=field, dropped=dropped))
+
+
+def _written(schema: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "type":
+            if value == "null":
+                found["nullable"] = True
+            else:
+                found["type"] = value.upper()
+        elif name == "properties":
+            found[name] = {key: _written(each) for key, each in value.items()}
+            if len(value) > 1:
+                found["propertyOrdering"] = list(value)
+        elif name == "items":
+            found[name] = _written(value)
+        elif name == "anyOf":
+            branches = [_written(each) for each in value if each != {"type": "null"}]
+            if len(branches) < len(value):
+                found["nullable"] = True
+            if len(branches) == 1:
+                found = {**branches[0], **found}
+            elif branches:
+                found[name] = branches
+        else:
+            found[name] = value
+    return found
 
 
 def to_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from typing import Any, cast
 from rini.canon import Tool, ToolChoice, extras_of, with_extras
 from rini.wire.codec import UnsupportedError
 from rini.wire.gemini.fields import WIRE, a_string, an_object, camel, objects, strings
-from rini.wire.gemini.schema import to_json_schema
+from rini.wire.gemini.schema import from_json_schema, reads_openapi_only, to_json_schema
+from rini.wire.json_schema import GEMINI, fits, fitted
 
 _MODES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"}
 # The numbers of FunctionCallingConfig.Mode in google.ai.generativelanguage.v1beta.
 _NUMBERS = {1: "AUTO", 2: "ANY", 3: "NONE", 4: "VALIDATED"}
 
 
-def decode_tools(value: object) -> tuple[Tool, ...]:
+def decode_tools(value: object, model: str) -> tuple[Tool, ...]:
     """Return the tools of a request, flat. Raises MalformedError."""
     tools: list[Tool] = []
     places: list[int] = []
@@ -25,7 +26,7 @@ def decode_tools(value: object) -> tuple[Tool, ...]:
         place = places[-1] + 1 if places else 0
         for name, content in camel(item).items():
             if name == "functionDeclarations":
-                found = [_decode_function(each) for each in objects(content, name)]
+                found = [_decode_function(each, model) for each in objects(content, name)]
             else:
                 found = [Tool(name, wire=WIRE, opaque={name: content})]
             tools += found
@@ -35,7 +36,7 @@ def decode_tools(value: object) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> list[dict[str, Any]]:
+def encode_tools(tools: tuple[Tool, ...], model: str, dropped: list[str]) -> list[dict[str, Any]]:
     """Return the tool objects that offer ``tools``; adds what was left out to ``dropped``. Raises UnsupportedError."""
     groups: dict[int, dict[str, Any]] = {}
     # Tools without a place, added to those that have one, come after them.
@@ -45,7 +46,7 @@ def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> list[dict[str, 
         extras = dict(extras_of(tool.extras, WIRE))
         group = groups.setdefault(extras.pop("toolIndex", after + default), {})
         if tool.opaque is None:
-            group.setdefault("functionDeclarations", []).append(_encode_function(tool, extras, path, dropped))
+            group.setdefault("functionDeclarations", []).append(_encode_function(tool, model, extras, path, dropped))
         elif tool.wire != WIRE:
             raise UnsupportedError(WIRE, path, f"{tool.name or 'it'} is a tool that only {tool.wire} knows")
         else:
@@ -82,7 +83,7 @@ def encode_choice(choice: ToolChoice) -> dict[str, Any]:
     return fields
 
 
-def _decode_function(value: dict[str, Any]) -> Tool:
+def _decode_function(value: dict[str, Any], model: str) -> Tool:
     fields = camel(value)
     name = a_string(fields.pop("name", ""), "functionDeclarations.name")
     description = fields.pop("description", None)
@@ -91,20 +92,30 @@ def _decode_function(value: dict[str, Any]) -> Tool:
     parameters = None
     if "parametersJsonSchema" in fields and "parameters" not in fields:
         parameters = an_object(fields.pop("parametersJsonSchema"), "parametersJsonSchema")
+        if reads_openapi_only(model) or not fits(parameters, GEMINI):
+            fields["parametersJsonSchema"] = parameters  # it goes back as it came
     elif "parameters" in fields:
         parameters = to_json_schema(an_object(fields["parameters"], "parameters"))
     return Tool(name, description=description, parameters=parameters, extras=with_extras(WIRE, fields))
 
 
-def _encode_function(tool: Tool, extras: dict[str, Any], path: str, dropped: list[str]) -> dict[str, Any]:
+def _encode_function(tool: Tool, model: str, extras: dict[str, Any], path: str, dropped: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         fields["description"] = tool.description
-    original = extras.pop("parameters", None)
+    original, verbatim = extras.pop("parameters", None), extras.pop("parametersJsonSchema", None)
     if original is not None and to_json_schema(original) == tool.parameters:
         fields["parameters"] = original
+        if verbatim is not None:
+            fields["parametersJsonSchema"] = verbatim
+    elif tool.parameters is not None and verbatim == tool.parameters:
+        fields["parametersJsonSchema"] = verbatim
+    elif tool.parameters is not None and reads_openapi_only(model):
+        if tool.parameters.get("properties") or "properties" not in tool.parameters:
+            # An object without properties is refused there: a function without arguments has no parameters.
+            fields["parameters"] = from_json_schema(tool.parameters, f"{path}.parameters", dropped)
     elif tool.parameters is not None:
-        fields["parametersJsonSchema"] = tool.parameters
+        fields["parametersJsonSchema"] = fitted(tool.parameters, GEMINI, field=f"{path}.parameters", dropped=dropped)
     if tool.strict:
         dropped.append(f"{path}.strict")
     fields.update(extras)

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from rini.wire.codec import UnsupportedError
 from rini.wire.json_schema.merge import ANNOTATIONS, ImpossibleError, Json, Merger, as_list, is_among, type_of
 from rini.wire.json_schema.references import Definitions, Place
 from rini.wire.json_schema.subset import Subset
@@ -59,6 +60,14 @@ def fitted(schema: Mapping[str, Any], subset: Subset, *, field: str, dropped: li
         raise fit.merger.refuse(field, "the schema is nested too deeply") from None
     dropped += names
     return result
+
+
+def fits(schema: Mapping[str, Any], subset: Subset) -> bool:
+    """Tell whether ``schema`` is within ``subset`` as it is."""
+    try:
+        return fitted(schema, subset, field="schema", dropped=[]) == schema
+    except UnsupportedError:
+        return False
 
 
 class _Fit:

@@ -139,7 +139,7 @@ class Merger:
             raise ImpossibleError
         elif name in _HIGHEST | _LOWEST and _is_number(mine) and _is_number(value):
             schema[name] = max(mine, value) if name in _HIGHEST else min(mine, value)
-        elif name in {"items", "additionalProperties"} and not isinstance(mine, list) and not isinstance(value, list):
+        elif name in {"items", "additionalProperties"} and as_list(mine) is None and as_list(value) is None:
             schema[name] = False if mine is False or value is False else {"allOf": [mine, value]}
         elif name == "allOf":
             mine, value = self.a_list(mine, path), self.a_list(value, path)

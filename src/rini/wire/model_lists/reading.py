@@ -10,6 +10,9 @@ from rini.wire.codec import MalformedError
 MOST_MODELS = 5000
 """Of one page; what a server lists beyond is not looked at."""
 
+_MOST_COMMAS = 40 * MOST_MODELS
+"""In an answer. Reading one with more would hold all others up; each model of the most talkative server has 60."""
+
 LONGEST_ID = 256
 LONGEST_TEXT = 2000
 MOST_TOKENS = 1_000_000_000
@@ -44,6 +47,8 @@ class Listed(msgspec.Struct, frozen=True):
 
 def read_list(body: bytes, name: str) -> Listed:
     """Return the list that stands under ``name``, or that ``body`` is itself. Raises MalformedError."""
+    if body.count(b",") > _MOST_COMMAS:
+        raise MalformedError("it lists more than can be read.")
     try:
         if body.lstrip()[:1] == b"[":
             fields, raw = {}, body
@@ -60,7 +65,7 @@ def read_list(body: bytes, name: str) -> Listed:
 
 def read_model(body: bytes) -> Mapping[str, Any]:
     """Return the object that ``body`` is. Raises MalformedError."""
-    found = _read(body)
+    found = _read(body) if body.count(b",") <= _MOST_COMMAS else None
     if found is None:
         raise MalformedError("it is no model.")
     return found

@@ -10,7 +10,7 @@ _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 class _Chunk(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw | None = None
+    usage: dict[str, msgspec.Raw] | None = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk)

@@ -78,7 +78,7 @@ def decode_input(value: Any, instructions: str | None) -> tuple[Message, ...]:
 def _is_written(item: Json) -> bool:
     """Whether a model wrote ``item``, or it stands for one that may be."""
     kind = item.get("type")
-    if kind in {None, "message"}:
+    if kind in (None, "message"):
         if kind is None and "role" not in item:
             return True  # an item_reference may be nothing but an id
         return item.get("role") == "assistant"
@@ -94,7 +94,7 @@ def _turn(items: list[Any]) -> Message:
 
 def _decode_item(item: Json, *, leads: bool) -> Message:
     kind = item.pop("type", None)
-    if kind in _RESULTS:
+    if type(kind) is str and kind in _RESULTS:
         call_id = pop_string(item, "call_id") or ""
         content = decode_content(item.pop("output", None))
         fields = left(item)
@@ -104,7 +104,7 @@ def _decode_item(item: Json, *, leads: bool) -> Message:
     if kind is not None and kind != "message":
         return Message("tool", (Opaque(NAME, {"type": kind, **item}),))
     role = item.pop("role", None)
-    if role not in {"system", "developer", "user"}:
+    if role not in ("system", "developer", "user"):
         raise MalformedError("A message has an unknown role.")
     content = decode_content(item.pop("content", None))
     message = Message(role, content, extras=left_as_extras(item))

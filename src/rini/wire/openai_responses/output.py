@@ -123,15 +123,15 @@ def decode_output_content(part: Json) -> Part:
     match part.get("type"):
         case "output_text" | "input_text":
             text = decode_text(part, "text")
-            return Text(text, extras=with_extras(NAME, content_fields(part)))
+            return Text(text, extras=with_extras(NAME, _content_fields(part)))
         case "refusal":
             text = decode_text(part, "refusal")
-            return Refusal(text, extras=with_extras(NAME, content_fields(part)))
+            return Refusal(text, extras=with_extras(NAME, _content_fields(part)))
         case _:
             return Opaque(NAME, {**part, _FRAGMENT: {}})
 
 
-def content_fields(part: Json) -> Json:
+def _content_fields(part: Json) -> Json:
     """Return the fields of a text that canon does not name; no annotations or logprobs are the same as none."""
     return {name: value for name, value in part.items() if value not in (None, [])}
 
@@ -292,9 +292,9 @@ def reasoning_item(parts: Sequence[Part], *, proven: bool) -> Json:
         if not isinstance(part, Thinking):
             continue
         own, _ = split_item(own_extras(part.extras))
-        if note(part.extras, "raw"):
+        if part.text and note(part.extras, "raw"):
             raw.append({**own, "type": "reasoning_text", "text": part.text})
-        elif part.text or len(parts) > 1:
+        elif part.text:
             summary.append({**own, "type": "summary_text", "text": part.text})
         if part.signature is not None:
             proofs.append(part.signature)
@@ -341,14 +341,14 @@ def call_item(call: ToolCall, call_id: str) -> Json:
     }
 
 
-def made_call_id(ids: ItemIds, position: int) -> str:
+def _made_call_id(ids: ItemIds, position: int) -> str:
     """Return an id for a call that came without one (Gemini's): a client needs it to answer."""
     return ids.item("call", position)[:64]
 
 
 def _encode_call(part: Part, ids: ItemIds, position: int) -> Json:
     assert isinstance(part, ToolCall)
-    item = call_item(part, part.id or made_call_id(ids, position))
+    item = call_item(part, part.id or _made_call_id(ids, position))
     custom = item["type"] == "custom_tool_call"
     return {"id": ids.item("ctc" if custom else "fc", position), **({} if custom else {"status": "completed"}), **item}
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rini.canon import Audio, Document, Image, Media, Opaque, Part, Refusal, Text, with_extras
+from rini.canon import Audio, Document, Image, Media, Opaque, Part, Refusal, Text
 from rini.wire.codec import MalformedError, UnsupportedError
 from rini.wire.openai_chat.json_value import (
     NOTE,
@@ -219,8 +219,3 @@ def _own_file(file_id: str, path: str) -> str:
     if _FOREIGN_FILE.match(file_id):
         raise UnsupportedError(NAME, f"{path}.media.file_id", "the file lies with another provider")
     return file_id
-
-
-def marked(**notes: Any) -> Any:
-    """Return extras that hold nothing but this codec's own notes."""
-    return with_extras(NAME, {NOTE + name: value for name, value in notes.items()})

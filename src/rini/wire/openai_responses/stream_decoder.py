@@ -268,7 +268,7 @@ class ResponseStreamDecoder:
 
     def _finish_items(self, output: list[Any], events: list[Event]) -> None:
         """End the items that no event has ended: with what the answer says of them, as far as it does."""
-        done: set[Any] = {item.id for item in self._items.values() if item.done and item.id is not None}
+        done = {item.id for item in self._items.values() if item.done and type(item.id) is str}
         for at, value in enumerate(output):
             item = self._items.get(at)
             if item is not None and item.done:

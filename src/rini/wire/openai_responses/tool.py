@@ -68,7 +68,7 @@ def decode_tool_choice(choice: Any) -> ToolChoice | None:
     verbatim = with_extras(NAME, {"tool_choice": choice})
     if kind == "allowed_tools":
         mode = chosen.get("mode")
-        if mode not in {"auto", "required"}:
+        if mode not in ("auto", "required"):
             raise MalformedError("tool_choice.mode is neither auto nor required.")
         tools = as_list(chosen.get("tools"), "tool_choice.tools")
         names = tuple(_name_of(as_object(tool, "An allowed tool")) for tool in tools)
@@ -83,7 +83,8 @@ def decode_tool_choice(choice: Any) -> ToolChoice | None:
 def encode_tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> Any:
     """Return ``tool_choice``."""
     verbatim = extras_of(choice.extras, NAME).get("tool_choice")
-    if verbatim is not None and decode_tool_choice(verbatim) == choice:
+    told = decode_tool_choice(verbatim)
+    if told is not None and (told.mode, told.names) == (choice.mode, choice.names):
         return verbatim
     if choice.mode == "none" or not choice.names:
         return "required" if choice.mode == "tool" else choice.mode

@@ -1,0 +1,116 @@
+"""How many tokens a request has for a model: asked of the provider, or of the model in the box; estimated where nobody can be asked.
+
+Providers count for nothing, so this writes no row in the ledger.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from rini.canon import Image, Request
+from rini.errors import InvalidRequestError, UnsupportedParameterError
+from rini.inference.call import post
+from rini.inference.estimate import conversation_tokens, text_tokens
+from rini.inference.target import Router, Target
+from rini.kit.http import Response, Transport
+from rini.providers.equivalents import who_has
+from rini.providers.failures import malformed_error
+from rini.providers.vision import image_limits
+from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
+from rini.wire.token_counts import TokenCountCodec
+
+TOKENS_OF_AN_IMAGE = 1000
+"""For the estimate: about what providers read in a picture of a million pixels."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class CountAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user wants counted, for which model. ``body`` is the client's own, in the form of ``counts``.
+
+    ``passes`` is that body as a provider of the same form gets it, and ``headers`` what goes with it.
+    """
+
+    user_id: int
+    provider: str
+    model: str
+    counts: TokenCountCodec
+    body: bytes
+    passes: bytes
+    headers: Mapping[str, str]
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens; or the provider's own ``answer``, where the client speaks its form.
+
+    ``dropped`` names what was left out of the request because it does not change its meaning.
+    """
+
+    tokens: int = 0
+    estimated: bool = False
+    dropped: tuple[str, ...] = ()
+    answer: Response | None = None
+
+
+class Counting:
+    """Counts. One for each process."""
+
+    def __init__(self, router: Router, transport: Transport) -> None:
+        self._router = router
+        self._transport = transport
+
+    async def count(self, ask: CountAsk) -> Counted:
+        """Return how many tokens the request has. Raises RiniError."""
+        target = await self._router.target(ask.user_id, ask.provider, ask.model, wire=ask.counts.name)
+        counts = target.provider.counts
+        if counts is not None and counts.name == ask.counts.name:
+            path = counts.path(ask.model)
+            response = await post(self._transport, target, path, ask.passes, ask.model, ask.headers)
+            return Counted(answer=response)
+        request = _read(ask, target)
+        if counts is None:
+            return Counted(tokens=_estimate(request), estimated=True)
+        encoded = _written(counts, request, target)
+        response = await post(self._transport, target, counts.path(ask.model), encoded.body, ask.model)
+        try:
+            tokens = counts.decode_reply(response.body)
+        except MalformedError as error:
+            raise malformed_error(str(error), target.provider) from error
+        return Counted(tokens=tokens, dropped=encoded.dropped)
+
+
+def _read(ask: CountAsk, target: Target) -> Request:
+    try:
+        request = ask.counts.decode_request(ask.body, model=ask.model)
+    except MalformedError as error:
+        raise InvalidRequestError(str(error)) from None
+    if request.tools and not target.tools:
+        raise UnsupportedParameterError(
+            f"tools: the model '{ask.model}' calls no tools; leave them out, or ask another model.",
+            parameter="tools",
+            provider=target.provider.name,
+        )
+    if _images(request):
+        image_limits(target.provider.name, ask.model)
+    return msgspec.structs.replace(request, model=ask.model)
+
+
+def _written(counts: TokenCountCodec, request: Request, target: Target) -> EncodedRequest:
+    name = target.provider.name
+    try:
+        return counts.encode_request(request)
+    except UnsupportedError as error:
+        sentence = f"{error}{who_has(error.field, name)}"
+        raise UnsupportedParameterError(sentence, parameter=error.field, provider=name) from error
+    except (MalformedError, RecursionError) as error:
+        raise InvalidRequestError("The request is nested too deeply to be written as JSON.") from error
+
+
+def _estimate(request: Request) -> int:
+    tools = _encode([tool.opaque or (tool.name, tool.description, tool.parameters) for tool in request.tools])
+    tokens_of_tools = text_tokens(tools.decode()) if request.tools else 0
+    return conversation_tokens(request.messages) + tokens_of_tools + TOKENS_OF_AN_IMAGE * _images(request)
+
+
+def _images(request: Request) -> int:
+    return sum(type(part) is Image for message in request.messages for part in message.parts)

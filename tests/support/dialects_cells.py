@@ -1,0 +1,68 @@
+"""The cells of the table of translations: each thing that can be asked, in each dialect, of each provider."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.support.dialects import DIALECTS, PROVIDERS, SDK_ERRORS, Behind, World, raised_by
+from tests.support.dialects_features import FEATURES, ByDialect, Feature
+
+WORKS = "works"
+
+
+def cells() -> Iterator[tuple[Feature, str, Behind]]:
+    """All of them."""
+    for feature in FEATURES:
+        for dialect in DIALECTS:
+            if dialect in feature.asks:
+                for behind in PROVIDERS:
+                    yield feature, dialect, behind
+
+
+def outcome(world: World, feature: Feature, dialect: str, behind: Behind, *, stream: bool) -> str:
+    """Return what comes of asking: that it works, what was left out, or who refused it with which sentence.
+
+    Raises AssertionError where the provider was asked something else, or the SDK got something else, than it must be.
+    """
+    model = behind.thinker if feature.thinks else behind.model
+    try:
+        reached, got = world.ask(dialect, behind, feature.asks[dialect], feature.answer, stream=stream, model=model)
+    except SDK_ERRORS as error:
+        raised = raised_by(error, world.clients.headers)
+        code = raised.headers.get("x-rini-code")
+        assert code is not None, f"a refusal of Rini's own: {error}"
+        return f"refused: {raised.status} {code}: {raised.message}"
+    arrived = feature.reached(reached)
+    right = feature.wanted(arrived) if callable(feature.wanted) else arrived == feature.wanted
+    left_out = got.dropped and _is_nothing(arrived)
+    assert right or left_out, f"the provider got {arrived!r}, not {feature.wanted!r}; dropped: {got.dropped}"
+    shown, told = feature.got(got), feature.told
+    if isinstance(told, ByDialect):
+        told = told[dialect]
+    assert _is_told(shown, told), f"the SDK got {shown!r}, not {told!r}"
+    if stream and not got.calls:
+        assert got.pieces > 1 or not got.text, "a text comes in pieces"
+    return f"{WORKS}, without {', '.join(got.dropped)}" if got.dropped else WORKS
+
+
+def _is_nothing(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_nothing(each) for each in value)
+    return value is None or value is False
+
+
+def _is_told(shown: Any, told: Any) -> bool:
+    """Whether what is shown is what is told; a tuple of words in the place of one word names all that will do."""
+    if isinstance(shown, tuple) and isinstance(told, tuple) and len(shown) == len(told):
+        return all(_is_told(one, other) for one, other in zip(shown, told, strict=True))
+    if isinstance(told, tuple) and isinstance(shown, str):
+        return shown in told
+    return shown == told
+
+
+def outcomes(world: World) -> Mapping[str, Any]:
+    """Return the outcome of every cell by feature, dialect and provider; of those that fail the failure."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for feature, dialect, behind in cells():
+        row = found.setdefault(feature.name, {}).setdefault(dialect, {})
+        row[behind.name] = outcome(world, feature, dialect, behind, stream=False)
+    return found
