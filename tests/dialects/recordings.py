@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from tests.support.server import Client, Server
-from tests.support.upstream import Conversation, Script, Seen, Upstream
+from tests.support.upstream import Conversation, Script, Seen, Upstream, openai_chunks, openai_reply
 from tests.wire.recordings import Exchange, cuts, exchanges
 
 WORKERS = 6
@@ -48,6 +48,62 @@ _PATHS = {"openai_chat": "/v1/chat/completions", "openai_responses": "/v1/respon
 def recorded(form: Format) -> list[Exchange]:
     """The recorded calls of a format: what only lists or reads stored answers is none."""
     return [each for each in exchanges(form.provider, *form.endpoints) if each.request["method"] == "POST"]
+
+
+_RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "model": "gpt",
+    "status": "completed",
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "ok", "annotations": []}],
+        }
+    ],
+    "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+}
+_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude",
+    "content": [{"type": "text", "text": "ok"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+_GENERATED = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP", "index": 0}],
+    "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2},
+}
+_OK = {
+    "openai_chat": openai_reply("ok"),
+    "openai_responses": _RESPONSE,
+    "anthropic": _MESSAGE,
+    "gemini": _GENERATED,
+}
+_OK_STREAMS: dict[str, list[dict[str, Any]]] = {
+    "openai_chat": [json.loads(event.removeprefix("data: ")) for event in openai_chunks("ok")[:-1]],
+    "openai_responses": [{"type": "response.completed", "sequence_number": 0, "response": _RESPONSE}],
+    "anthropic": [
+        {"type": "message_start", "message": {**_MESSAGE, "content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "ok"}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 1},
+        },
+        {"type": "message_stop"},
+    ],
+    "gemini": [_GENERATED],
+}
 
 
 @dataclass
@@ -97,6 +153,23 @@ def answering(each: Exchange, body: bytes | None = None, *, seed: int | None = N
         await conversation.end()
 
     return answer
+
+
+async def answering_ok(conversation: Conversation) -> None:
+    """Answer "ok" in the format that is asked in, whole or streamed."""
+    path, body = conversation.seen.path, conversation.seen.json
+    streams = "streamGenerateContent" in path or body.get("stream") is True
+    form = next((name for name, end in _PATHS.items() if path.endswith(end)), "gemini")
+    if streams:
+        await conversation.head()
+        for event in _OK_STREAMS[form]:
+            name = f"event: {event['type']}\n" if "type" in event else ""
+            await conversation.chunk(f"{name}data: {json.dumps(event)}\n\n")
+        if form == "openai_chat":
+            await conversation.chunk("data: [DONE]\n\n")
+        await conversation.end()
+    else:
+        await conversation.whole(_OK[form])
 
 
 def told_headers(each: Exchange) -> dict[str, str]:

@@ -4,6 +4,7 @@ The upstream answers with the recorded bytes. What cannot hold stands in a table
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -23,12 +24,14 @@ from tests.dialects.recordings import (
     Player,
     Tally,
     answering,
+    answering_ok,
     as_json,
     named,
     recorded,
     told_headers,
 )
 from tests.dialects.told import Counts, Told, held_by, told
+from tests.dialects.values import lost as lost_values
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 from tests.wire.recordings import ABSENT, Exchange, present
@@ -307,3 +310,88 @@ def test_answers_say_the_same_in_another_dialect(player: Player, form: Format, d
     for each in played:
         tally.judge(each.call.about[0].path, lost(dialect, each))
     tally.close(capsys)
+
+
+# -- requests to a provider of another format -----------------------------------------------------------
+
+NO_EQUIVALENT = {
+    r"tools\[N\]": "a tool that a provider runs itself, or one with a grammar",
+    r"messages\[N\]\.parts\[N\](\.content\[N\])?": "what such a tool did, or a medium that the other cannot read",
+    r"messages\[N\]\.parts\[N\](\.content\[N\])?\.media(\.file_id|\.url|\.mime_type)?": (
+        "a file that lies with its provider, an address or a type that the other does not take"
+    ),
+    r"messages\[N\]\.parts\[N\]\.name": "a result of a call that is not there, which the API refused as well",
+    r"messages(\[N\])?": "Anthropic and Gemini begin with the user's message",
+    r"n": "several answers at once: Anthropic and responses have none",
+    r"logprobs": "Anthropic does not tell probabilities",
+    r"logit_bias": "OpenAI's alone",
+    r"stop": "responses have no stop strings",
+    r"max_tokens": "responses take 16 at least",
+    r"top_k": "OpenAI has none",
+    r"parallel_tool_calls": "Gemini always may call several tools",
+    r"response_format": "JSON without a schema: Anthropic has none",
+    r"response_format\.schema.*|tools\[N\]\.parameters.*": "a schema that the other's subset cannot say",
+    r"modalities|audio|generationConfig\.(responseModalities|speechConfig)": "the answer is to be sound or pictures",
+    r"web_search_options|container|mcp_servers|prompt|cachedContent": "what lies or runs with one provider",
+    r"toolConfig\.functionCallingConfig": "Gemini's way to ask for streamed arguments",
+}
+"""What a request is refused for with 422, by the field that the error names (N stands for a position)."""
+
+UNREADABLE = {
+    "anthropic/messages/dd-trace-py--anthropic_completion_error-17e51c": "a message is a string; the API answered 400",
+    "google/generateContent/pydantic-ai--test_google-test_google_image_or_text_output.yaml-d0345833": "wrapped by its recorder",
+    "google/generateContent/pydantic-ai--test_google-test_google_model_safety_settings.yaml-dd9e68fe": "wrapped by its recorder",
+}
+
+LEFT_OUT = {
+    "x": "y",
+}
+
+
+def asked_across(dialect: Format, form: Format) -> Iterator[Call]:
+    """Every recorded request of ``dialect`` that asks for no stored answer, for a model that is asked in ``form``."""
+    model = asked_model(dialect, form)
+    for each in recorded(dialect):
+        body = each.request["body"]
+        if not body or (dialect is OPENAI_RESPONSES and any(body.get(name) for name in STATE)):
+            continue
+        body = {name: value for name, value in body.items() if name != "model"}
+        sent = body if dialect is GEMINI else {**body, "model": model}
+        path = dialect.path(model, stream=each.stream, query="?alt=sse" if each.stream else "")
+        yield Call(path, as_json(sent), answering_ok, about=(each, body))
+
+
+@pytest.mark.parametrize(("dialect", "form"), PAIRS, ids=ids)
+def test_requests_reach_another_format_whole_or_are_refused_for_a_reason(
+    player: Player, dialect: Format, form: Format, capsys
+):
+    tally = Tally(f"requests of {dialect.name} to {form.name}")
+    refused = Counter()
+    for played in player.play(asked_across(dialect, form)):
+        each, body = played.call.about
+        tally.judge(each.path, unlike(dialect, form, played, body, refused))
+    with capsys.disabled():
+        print(f"\n  {dict(refused.most_common())}", end="")
+    tally.close(capsys)
+
+
+def unlike(dialect: Format, form: Format, played: Played, body: Any, refused: Counter) -> str | None:
+    """What is wrong with the answer to a request, or with what the provider got of it."""
+    if played.status == 400:
+        refused["400"] += 1
+        return None if played.call.about[0].path.startswith(tuple(UNREADABLE)) else f"400 {played.body!r}"
+    if played.status == 422:
+        found = re.search(r"no equivalent for ([^:]+):", played.json["error"]["message"])
+        name = re.sub(r"\d+", "N", found[1]) if found else "?"
+        reason = next((each for each in NO_EQUIVALENT if re.fullmatch(each, name)), None)
+        refused[name] += 1
+        return None if reason else f"refused: {played.body!r}"
+    if played.status != 200:
+        return f"{played.status} {played.body!r}"
+    refused["answered"] += 1
+    if told(dialect.name, played.body, stream=played.call.about[0].stream).choices[0].text != "ok":
+        return f"the answer is {played.body!r}"
+    missing = lost_values(body, played.seen[0].json)
+    named = played.headers.get("x-rini-dropped", "")
+    silent = [path for path in missing if not (set(path) & set(LEFT_OUT))]
+    return f"{[(path, missing[path]) for path in silent]} did not arrive; dropped are {named}" if silent else None

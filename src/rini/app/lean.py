@@ -16,6 +16,7 @@ from rini.api.dialects.errors import rendering
 from rini.api.dialects.gemini import Gemini
 from rini.api.dialects.openai_chat import OpenAIChat
 from rini.api.dialects.openai_responses import OpenAIResponses
+from rini.api.model_lists import model_routes
 from rini.api.native import NativeEndpoint
 from rini.api.routes import Route
 from rini.app.parts import Parts
@@ -31,7 +32,15 @@ GEMINI_VERSIONS = ("v1beta", "v1", "v1alpha")
 
 def lean_routes(parts: Parts) -> list[Route]:
     """Return the endpoints that stand before FastAPI."""
-    return [*_native(parts), *_dialects(parts)]
+    models = model_routes(
+        parts.listing,
+        parts.access,
+        rendering(OPENAI_CHAT),
+        rendering(ANTHROPIC),
+        rendering(GEMINI),
+        gemini_versions=GEMINI_VERSIONS,
+    )
+    return [*_native(parts), *_dialects(parts), *models]
 
 
 def _native(parts: Parts) -> list[Route]:

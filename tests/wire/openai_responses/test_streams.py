@@ -443,3 +443,39 @@ def test_only_the_first_choice_is_written():
     last = events_in(data)[-1]["response"]
     assert last["status"] == "completed"
     assert [part["text"] for part in last["output"][0]["content"]] == ["AA"]
+
+
+def test_annotations_that_come_with_the_end_are_added_to_those_that_came_before():
+    more = [*CITED, {**CITED[0], "title": "u"}]
+    done = item("done", 0, **MESSAGE, status="completed", content=[{**WHOLE_TEXT, "annotations": more}])
+    (text,) = parts(decoded(CREATED, *TEXT[:5], done, COMPLETED))
+    assert text.extras[NAME]["annotations"] == more
+    other = item("done", 0, **MESSAGE, status="completed", content=[{**WHOLE_TEXT, "annotations": more[::-1]}])
+    (text,) = parts(decoded(CREATED, *TEXT[:5], other, COMPLETED))
+    assert text.extras[NAME]["annotations"] == CITED
+
+
+def test_calls_and_texts_count_as_whole_only_with_the_events_around_them():
+    encoder = OPENAI_RESPONSES.stream_encoder()
+    first = b"".join(
+        encoder.feed(event)
+        for event in (
+            Start("a"),
+            PartStart(0, Text("")),
+            PartDelta(0, "A"),
+            PartStop(0),
+            PartStart(1, ToolCall("c", "f")),
+        )
+    )
+    kinds = [event["type"].removeprefix("response.") for event in events_in(first)]
+    assert kinds == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "output_item.added",
+    ]

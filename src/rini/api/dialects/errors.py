@@ -17,7 +17,6 @@ from rini.errors import (
     ProviderTooLargeError,
     RefusedBySafetyError,
     RiniError,
-    UnsupportedParameterError,
 )
 from rini.wire.codec import Codec
 
@@ -74,8 +73,8 @@ def rendering(codec: Codec) -> Render:
             headers = {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
             return Response(body, status, headers, told.get("content-type", "application/json"))
         status, body = codec.encode_failure(failure)
-        if isinstance(error, UnsupportedParameterError):
-            status = UnsupportedParameterError.status
+        if not isinstance(error, ProviderError) and type(error) is not InvalidRequestError:
+            status = error.status  # nobody else's word for it: a parameter that the provider has no equivalent of is 422
         headers = {**error.headers, "x-rini-code": error.code}
         return Response(body, status, headers, "application/json")
 

@@ -301,7 +301,7 @@ class _Fit:
             self.merger.drop(f"{path}.required")
         found: Json = {}
         for name, each in properties.items():
-            inner = place.required(required, name, f"{path}.required") if name in required else place.optional()
+            inner = place.required(result, name, f"{path}.required") if name in required else place.optional()
             try:
                 found[name] = self._schema(each, f"{path}.properties.{name}", depth + 1, inner)
             except ImpossibleError:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from rini.wire.json_schema.merge import Merger
+from rini.wire.json_schema.merge import Json, Merger
 
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -14,12 +14,12 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 class Place(msgspec.Struct, frozen=True):
     """Where a schema stands: in which definition, and below which required property, if no optional one is nearer the top.
 
-    ``names`` is the list of the object's required properties in the result, from which ``name`` can still be taken; ``path`` names it.
+    ``holder`` is the object in the result whose property ``name`` is required, which can still be taken back; ``path`` names it.
     """
 
     owner: str = ""
     free: bool = False
-    names: list[Any] | None = None
+    holder: Json | None = None
     name: str = ""
     path: str = ""
 
@@ -27,9 +27,9 @@ class Place(msgspec.Struct, frozen=True):
         """Return the place below a property that may be absent."""
         return Place(self.owner, free=True)
 
-    def required(self, names: list[Any], name: str, path: str) -> "Place":
+    def required(self, holder: Json, name: str, path: str) -> "Place":
         """Return the place below the property ``name`` that is required."""
-        return self if self.free else Place(self.owner, names=names, name=name, path=path)
+        return self if self.free else Place(self.owner, holder=holder, name=name, path=path)
 
 
 class _Link(msgspec.Struct):
@@ -99,9 +99,11 @@ class Definitions:
         """Let the property that closes a cycle be absent."""
         if not cycles_allowed:
             raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself")
-        names, name = link.place.names, link.place.name
-        if names is None:
+        holder, name = link.place.holder, link.place.name
+        if holder is None:
             raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself outside of its properties")
-        if name in names:
-            names.remove(name)
+        if name in holder.get("required", ()):
+            holder["required"].remove(name)
+            if not holder["required"]:
+                del holder["required"]
             self._merger.drop(f"{link.place.path}.{name}")

@@ -447,7 +447,7 @@ class ResponseStreamEncoder:
         if item.kind == "opaque" and isinstance(whole, Image):
             out += self._progress(item, self._encoded(item, "completed"))
         if item.kind in {"call", "opaque"} or (
-            item is self._items[-1] and not any(each.open for each in item.parts)
+            item is not self._items[-1] and not any(each.open for each in item.parts)
         ):
             out += self._end(item, "completed")
         return out
