@@ -8,8 +8,19 @@ from typing import Any
 Path = tuple[str, ...]
 
 WORDS = frozenset(
-    "type role model status mode mimeType mime_type media_type responseMimeType response_mime_type format effort "
-    "reasoning_effort thinkingLevel thinking_level tool_choice function_call".split()
+    (
+        "type",
+        "role",
+        "model",
+        "status",
+        "mode",
+        "format",
+        "effort",
+        "reasoning_effort",
+        "thinkingLevel",
+        "thinking_level",
+    )
+    + ("mimeType", "mime_type", "media_type", "responseMimeType", "response_mime_type", "tool_choice", "function_call")
 )
 """Fields whose value is a word of the format's own, which every other format says differently."""
 
@@ -34,6 +45,8 @@ def lost(before: Any, after: Any) -> dict[Path, Any]:
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, dict):
+        if value.get("thought") is True:  # Gemini's mark
+            path = (*path, "thought")
         for name, inner in value.items():
             yield from _leaves(inner, (*path, name))
     elif isinstance(value, list):

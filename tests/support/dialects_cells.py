@@ -86,7 +86,7 @@ def ask_all(world: World) -> list[str]:
             if whole != streamed:
                 wrong.append(f"{feature.name}, {dialect}, {behind.name}: {whole!r} and streamed {streamed!r}")
         except AssertionError as error:
-            whole = before
+            whole = before if before.startswith(NOT_YET) else f"{NOT_YET}it comes out wrong."
             if not before.startswith(NOT_YET):
                 wrong.append(f"{feature.name}, {dialect}, {behind.name}: {error}")
         found.setdefault(feature.name, {}).setdefault(dialect, {})[behind.name] = whole

@@ -38,7 +38,7 @@ ERRORS = (
     _row("rate_limited", "too many requests", ("RateLimitError", 429), ("RateLimitError", 429), ("ClientError", 429), waits=True),
     _row("not_found", "no such model", ("NotFoundError", 404), ("NotFoundError", 404), ("ClientError", 404)),
     _row("context_too_long", "the conversation is too long", ("BadRequestError", 400), ("BadRequestError", 400), ("ClientError", 400)),
-    _row("too_large", "too many bytes", ("APIStatusError", 413), ("RequestTooLargeError", 413), ("ClientError", 413)),
+    _row("too_large", "too many bytes", ("APIStatusError", 413), ("ContentTooLargeError", 413), ("ClientError", 413)),
     _row("invalid_request", "the provider rejects the request", ("BadRequestError", 400), ("BadRequestError", 400), ("ClientError", 400)),
     _row(
         "safety", "a filter refuses the request", ("BadRequestError", 400), ("BadRequestError", 400), ("ClientError", 400),

@@ -1,0 +1,171 @@
+"""Each SDK raises its own class of error, with status, code, message and Retry-After: of providers', of Rini's own, in mid-stream."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google.genai import errors as google_errors
+
+from rini.canon import Failure, Request, Text
+from tests.support.dialects import DIALECTS, PROVIDERS, SDK_ERRORS, Behind, Clients, Raised, World, raised_by
+from tests.support.dialects_errors import ERRORS, IN_MID_STREAM, WAIT, ErrorRow
+from tests.support.dialects_features import asking
+from tests.support.model import Broken, reply
+
+HI = asking({}, {}, {}, {})
+
+
+def raised(clients: Clients, dialect: str, model: str, *, stream: bool = False, **asked: Any) -> Raised:
+    with pytest.raises(SDK_ERRORS) as found:
+        clients.ask(dialect, model, asked or HI[dialect], stream=stream)
+    return raised_by(found.value, clients.headers)
+
+
+def breaking(failure: Failure, before: str | None = None) -> Callable[[Request], Broken]:
+    return lambda _: Broken(failure, None if before is None else reply(Text(before)))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("row", ERRORS, ids=lambda row: row.kind)
+def test_what_a_provider_fails_with(world: World, row: ErrorRow, dialect: str):
+    failure = Failure(row.kind, row.message, retry_after=WAIT if row.waits else None)
+    for behind in PROVIDERS:
+        for stream in (False, True):
+            world.script(behind, breaking(failure))
+            found = raised(world.clients, dialect, f"{behind.provider}/{behind.model}", stream=stream)
+            assert (found.kind, found.status) == getattr(row, dialect), behind
+            assert row.message in found.message
+            assert found.headers.get("retry-after") == (str(WAIT) if row.waits else None)
+            own = found.headers.get("x-rini-code") is None
+            assert own or found.code, "either the provider's own answer, or one with a code"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("behind", PROVIDERS, ids=lambda behind: behind.name)
+def test_a_provider_that_breaks_off_in_mid_stream(world: World, dialect: str, behind: Behind):
+    world.script(behind, breaking(Failure("overloaded", "I am full."), before="hello there"))
+    found = raised(world.clients, dialect, f"{behind.provider}/{behind.model}", stream=True)
+    assert found.kind == IN_MID_STREAM[dialect]
+    assert "I am full." in found.message
+    assert found.status in (None, 200, 503), "the stream began well"
+
+
+def test_what_came_before_a_stream_broke_is_seen(world: World):
+    seen: dict[str, str] = {}
+    model = "google/gemini-2.5-flash"
+    world.script(PROVIDERS[3], breaking(Failure("overloaded", "I am full."), before="hello there"))
+    clients = world.clients
+    with pytest.raises(openai.APIError):
+        for chunk in clients.openai.chat.completions.create(model=model, stream=True, **HI["chat"]):
+            seen["chat"] = seen.get("chat", "") + (chunk.choices[0].delta.content or "")
+    with pytest.raises(openai.APIError):
+        for event in clients.openai.responses.create(model=model, stream=True, **HI["responses"]):
+            if event.type == "response.output_text.delta":
+                seen["responses"] = seen.get("responses", "") + event.delta
+    with (
+        pytest.raises(anthropic.APIStatusError),
+        clients.anthropic.messages.stream(model=model, max_tokens=9, **HI["anthropic"]) as texts,
+    ):
+        for text in texts.text_stream:
+            seen["anthropic"] = seen.get("anthropic", "") + text
+    with pytest.raises(google_errors.ServerError):
+        for answer in clients.google.models.generate_content_stream(model=model, **HI["gemini"]):
+            seen["gemini"] = seen.get("gemini", "") + (answer.text or "")
+    assert seen == dict.fromkeys(DIALECTS, "hello there")
+
+
+# -- Rini's own --------------------------------------------------------------------------------------
+
+OWN = {
+    "a token that nobody has": ("AuthenticationError", "AuthenticationError", "ClientError", 401, 401),
+    "a model that nobody has": ("NotFoundError", "NotFoundError", "ClientError", 404, 404),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_token_that_nobody_has(world: World, dialect: str, stream: bool):
+    stranger = Clients(world.clients.url, "nobody")
+    try:
+        found = raised(stranger, dialect, "openai/gpt-4o-mini", stream=stream)
+    finally:
+        stranger.close()
+    assert (found.kind, found.status) == _by(dialect, "AuthenticationError", 401)
+    assert found.headers["x-rini-code"] == "not_authenticated"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_provider_or_a_model_that_is_not_there(world: World, dialect: str):
+    found = raised(world.clients, dialect, "nowhere/gpt-4o-mini")
+    assert (found.kind, found.status) == _by(dialect, "NotFoundError", 404)
+    assert "nowhere" in found.message
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_user_without_a_key(world: World, dialect: str):
+    user = world.server.user()
+    assert user.token is not None
+    clients = Clients(world.clients.url, user.token)
+    try:
+        found = raised(clients, dialect, "anthropic/claude-sonnet-4-5")
+    finally:
+        clients.close()
+    assert (found.kind, found.status) == _by(dialect, "BadRequestError", 400)
+    assert found.headers["x-rini-code"] == "provider_key_missing"
+    assert "Anthropic" in found.message
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_token_that_may_not_ask_the_model(world: World, dialect: str):
+    made = world.user.post("/users/me/tokens", {"name": dialect, "models": ["openai/gpt-5*"]})
+    clients = Clients(world.clients.url, made.json["token"])
+    try:
+        found = raised(clients, dialect, "anthropic/claude-sonnet-4-5")
+    finally:
+        clients.close()
+    assert (found.kind, found.status) == _by(dialect, "PermissionDeniedError", 403)
+    assert found.headers["x-rini-code"] == "model_not_allowed"
+
+
+@pytest.mark.parametrize("behind", PROVIDERS[2:4], ids=lambda behind: behind.name)
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_a_request_that_makes_no_sense(world: World, dialect: str, behind: Behind):
+    wrong = {"messages": [{"role": "nobody", "content": "hi"}]} if dialect == "chat" else {"input": [{"type": 5}]}
+    found = raised(world.clients, dialect, f"{behind.provider}/{behind.model}", **wrong)
+    assert (found.kind, found.status) == ("BadRequestError", 400)
+    assert found.headers["x-rini-code"] == "invalid_request"
+    assert not world.seen(behind), "nothing is asked"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+def test_a_body_that_is_no_json(world: World, path: str):
+    answer = world.user.request("POST", path, raw=b"{")
+    assert answer.status == 400
+    assert set(json.loads(answer.body)) >= {"error"}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_an_unsupported_parameter_names_the_field_and_who_has_it(world: World, dialect: str):
+    asked = {
+        "chat": {"n": 2},
+        "responses": {"include": ["message.output_text.logprobs"]},
+        "anthropic": {"extra_body": {"top_k": 5}},
+        "gemini": {"config": {"candidate_count": 2}},
+    }[dialect]
+    model = "openai/gpt-4o-mini" if dialect == "anthropic" else "anthropic/claude-sonnet-4-5"
+    field = {"chat": "n", "responses": "logprobs", "anthropic": "top_k", "gemini": "n"}[dialect]
+    found = raised(world.clients, dialect, model, **{**HI[dialect], **asked})
+    assert (found.kind, found.status) == _by(dialect, "UnprocessableEntityError", 422)
+    assert found.headers["x-rini-code"] == "unsupported_parameter"
+    assert field in found.message
+    assert "google" in found.message
+    if dialect in ("chat", "responses"):
+        assert isinstance(found.error, openai.APIError)
+        assert found.error.param == field
+
+
+def _by(dialect: str, name: str, status: int) -> tuple[str, int]:
+    return ("ClientError" if dialect == "gemini" else name, status)
