@@ -7,21 +7,10 @@ from typing import Any
 
 Path = tuple[str, ...]
 
-WORDS = frozenset(
-    (
-        "type",
-        "role",
-        "model",
-        "status",
-        "mode",
-        "format",
-        "effort",
-        "reasoning_effort",
-        "thinkingLevel",
-        "thinking_level",
-    )
-    + ("mimeType", "mime_type", "media_type", "responseMimeType", "response_mime_type", "tool_choice", "function_call")
-)
+WORDS = frozenset({
+    "type", "role", "model", "status", "mode", "format", "effort", "reasoning_effort", "thinkingLevel", "thinking_level",
+    "mimeType", "mime_type", "media_type", "responseMimeType", "response_mime_type", "tool_choice", "function_call",
+})  # fmt: skip
 """Fields whose value is a word of the format's own, which every other format says differently."""
 
 

@@ -164,9 +164,7 @@ def _chat(clients: Clients, model: str, asked: dict[str, Any], *, stream: bool) 
             cache_write=(getattr(read, "cache_write_tokens", None) or 0) if read else 0,
             reasoning=(made.reasoning_tokens or 0) if made else 0,
         ),
-        logprobs=tuple((each.token, each.logprob) for each in (first.logprobs.content or ()))
-        if first.logprobs
-        else (),
+        logprobs=tuple((each.token, each.logprob) for each in (first.logprobs.content or ())) if first.logprobs else (),
         pieces=pieces,
         dropped=clients.dropped,
         raw=answer,

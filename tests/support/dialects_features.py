@@ -258,7 +258,10 @@ def answered(
                                 {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Seoul"}}
                             ],
                         },
-                        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", **_dict(anthropic)}]},
+                        {
+                            "role": "user",
+                            "content": [{"type": "tool_result", "tool_use_id": "call_1", **_dict(anthropic)}],
+                        },
                     ],
                 },
             ),
@@ -505,7 +508,12 @@ def end(got: Got) -> Any:
     return (got.text, got.finish)
 
 
-_LIKELY = {"token": "hello", "logprob": -0.5, "bytes": [104], "top_logprobs": [{"token": "hello", "logprob": -0.5, "bytes": []}]}
+_LIKELY = {
+    "token": "hello",
+    "logprob": -0.5,
+    "bytes": [104],
+    "top_logprobs": [{"token": "hello", "logprob": -0.5, "bytes": []}],
+}
 _CANDIDATE = {"token": "hello", "tokenId": 1, "logProbability": -0.5}
 LIKELY = Reply(
     (

@@ -142,12 +142,12 @@ def _is_logger(node: ast.AST) -> bool:
 
 
 def _is_get_logger(value: ast.expr) -> bool:
-    """Whether it is ``get_logger(…)``, ``logs.get_logger(…)``, or one of these with ``.bind(…)`` behind."""
+    """Whether it is ``get_logger(…)``, ``logs.get_logger(…)``, ``DirectLogger(…)``, or one of these with ``.bind(…)`` behind."""
     if not isinstance(value, ast.Call):
         return False
     if isinstance(value.func, ast.Attribute) and value.func.attr == "bind":
         return _is_get_logger(value.func.value)
-    return _name(value.func) == "get_logger"
+    return _name(value.func) in ("get_logger", "DirectLogger")
 
 
 def _name(node: ast.expr) -> str:

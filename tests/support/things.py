@@ -29,6 +29,7 @@ class Things:
             "token_id": self._made("/users/me/tokens", name="x"),
             "key_id": self.client.get("/api-keys/").json[0]["id"],
             "alias": self._made("/models/aliases", "alias", alias="team/fast", model="openai/gpt-4o-mini"),
+            "model": "local/smollm2-135m-instruct",
             "connection_id": self._made("/mcp-connections/", name="calculator", url=mcp),
         }
 

@@ -80,7 +80,7 @@ _ALWAYS_ANSWERED = frozenset({"live", "ready", "show_metrics"})
 
 
 def describe_errors(document: dict[str, Any]) -> None:
-    """Give every operation of an OpenAPI document the errors that it can answer with."""
+    """Give every operation of an OpenAPI document the errors that it can answer with, where it does not tell them itself."""
     components = document["components"]
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
@@ -93,6 +93,8 @@ def describe_errors(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             unknown.discard(operation["operationId"])
+            if "4XX" in operation["responses"]:  # a dialect's, which has an envelope of its own
+                continue
             # FastAPI's own, of a form that is not used here.
             operation["responses"].pop("422", None)
             operation["responses"] |= _answers(_raised(path, method, operation))

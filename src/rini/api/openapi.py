@@ -1,10 +1,12 @@
 """The API's pages: FastAPI describes its own routes; the lean ones, the errors and the headers are added here."""
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from rini.api.dialect_pages import add_dialects
 from rini.api.error_pages import describe_errors
 from rini.api.lean_pages import add_endpoints
 from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER
@@ -16,6 +18,9 @@ TAGS = {
     "messages": "What was said, with the branches of the conversation.",
     "memory": "What models are told with every question of a session, or of all sessions.",
     "llm": "Ask models: whole answers or streams, with or without a session, about texts and images; and embeddings.",
+    "openai": "For OpenAI's SDKs, before any provider: the base URL is this server's with `/v1`, the key your token.",
+    "anthropic": "For Anthropic's SDKs, before any provider: the base URL is this server's, the key your token.",
+    "google": "For Google's SDKs, before any provider: the base URL is this server's, the key your token.",
     "models": "Names of your own for models.",
     "mcp-connections": "Servers whose tools models may use (Model Context Protocol).",
     "usage": "What was called, and what it cost.",
@@ -48,8 +53,8 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def describe(api: FastAPI) -> None:
-    """Make ``api.openapi()`` describe the lean endpoints too, and every answer as it is."""
+def describe(api: FastAPI, lean: Collection[str]) -> None:
+    """Make ``api.openapi()`` describe the endpoints at the ``lean`` paths too, and every answer as it is."""
     original = api.openapi
 
     def openapi() -> dict[str, Any]:
@@ -58,6 +63,7 @@ def describe(api: FastAPI) -> None:
             document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
             document["components"]["headers"] = _HEADERS
             add_endpoints(document)
+            add_dialects(document, lean)
             describe_errors(document)
             _finish_answers(document)
             _make_bounds_whole(document)

@@ -4,6 +4,7 @@
 here (``parts``) and handed down.
 """
 
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -41,12 +42,13 @@ def create_app(settings: Settings) -> RequestContext:
     MigrationError where that is not possible, so that the server does not start.
     """
     parts = Parts(settings)
-    lean = LeanRoutes(lean_routes(parts), _api(parts))
-    return RequestContext(Gate(lean, settings.max_body_bytes, process, parts.access))
+    routes = lean_routes(parts)
+    app = LeanRoutes(routes, _api(parts, {route.path_format for route in routes}))
+    return RequestContext(Gate(app, settings.max_body_bytes, process, parts.access))
 
 
-def _api(parts: Parts) -> FastAPI:
-    """Return all other endpoints, and the pages of all of them."""
+def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
+    """Return all other endpoints than those at the ``lean`` paths, and the pages of all of them."""
 
     def lifespan(_app: FastAPI) -> AbstractAsyncContextManager[None]:
         return parts.running()
@@ -89,7 +91,7 @@ def _api(parts: Parts) -> FastAPI:
     ):
         api.include_router(endpoints.router)
     api.router.default = OtherSlash(api.router, api.router.default)
-    describe(api)
+    describe(api, lean)
     return api
 
 

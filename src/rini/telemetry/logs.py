@@ -59,6 +59,8 @@ def configure_logs(
     render = _render_json if format == "json" else _console(colours=terminal)
     least = logging.getLevelNamesMapping()[level.upper()]
     processors: list[Processor] = [_head, _exception, _clean, render]
+    global _threshold, _chain  # as structlog's own configuration, of the process
+    _threshold, _chain = least, processors
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -77,6 +79,33 @@ def configure_logs(
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it lists Alembic's own parts
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns with a byte of the body
+
+
+_threshold = logging.INFO
+_chain: list[Processor] = []
+
+
+class DirectLogger:
+    """A logger for what every request writes: the same lines, without the layers that make them elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Write an event of the level ``debug``."""
+        if _threshold <= logging.DEBUG:
+            self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write an event of the level ``info``."""
+        if _threshold <= logging.INFO:
+            self._write("info", event, fields)
+
+    def _write(self, level: Level, name: str, fields: dict[str, Any]) -> None:
+        event: Any = {"event": name, "module": self._name, **fields}
+        for process in _chain:
+            event = process(None, level, event)
+        _output.write(event)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

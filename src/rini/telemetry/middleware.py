@@ -50,6 +50,7 @@ class RequestContext:
         self._app = app
         self._quiet = frozenset(quiet_routes)
         self._log = logs.get_logger("rini.request").bind()
+        self._requests = logs.DirectLogger("rini.request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -115,9 +116,9 @@ class RequestContext:
                     user_id=scope.get("rini.user_id"),
                 )
             if route in self._quiet and status < 400:
-                self._log.debug("request", **fields)
+                self._requests.debug("request", **fields)
             else:
-                self._log.info("request", **fields)
+                self._requests.info("request", **fields)
             logs.request_id.reset(token)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from rini.wire.codec import UnsupportedError
 from rini.wire.json_schema.merge import ANNOTATIONS, ImpossibleError, Json, Merger, as_list, is_among, type_of
-from rini.wire.json_schema.references import Definitions, Place
+from rini.wire.json_schema.references import Definitions, Place, with_definitions
 from rini.wire.json_schema.subset import Subset
 
 _BY_TYPE: Final[Mapping[str, frozenset[str]]] = {
@@ -87,7 +87,7 @@ class _Fit:
         for name, target, path in self._definitions.waiting():
             found[name] = self._schema(target, path, 1, Place(owner=name))
         self._definitions.untie(cycles_allowed=self._subset.references == "optional")
-        return {**result, "$defs": found} if found else result
+        return with_definitions(result, found)
 
     def _schema(self, schema: object, path: str, depth: int, place: Place) -> Json:
         self.merger.spend(depth)
@@ -301,7 +301,7 @@ class _Fit:
             self.merger.drop(f"{path}.required")
         found: Json = {}
         for name, each in properties.items():
-            inner = place.required(result, name, f"{path}.required") if name in required else place.optional()
+            inner = place.required(required, name, f"{path}.required") if name in required else place.optional()
             try:
                 found[name] = self._schema(each, f"{path}.properties.{name}", depth + 1, inner)
             except ImpossibleError:

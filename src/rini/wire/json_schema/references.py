@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -14,12 +14,12 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 class Place(msgspec.Struct, frozen=True):
     """Where a schema stands: in which definition, and below which required property, if no optional one is nearer the top.
 
-    ``holder`` is the object in the result whose property ``name`` is required, which can still be taken back; ``path`` names it.
+    ``names`` is the list of the object's required properties in the result, from which ``name`` can still be taken; ``path`` names it.
     """
 
     owner: str = ""
     free: bool = False
-    holder: Json | None = None
+    names: list[Any] | None = None
     name: str = ""
     path: str = ""
 
@@ -27,9 +27,9 @@ class Place(msgspec.Struct, frozen=True):
         """Return the place below a property that may be absent."""
         return Place(self.owner, free=True)
 
-    def required(self, holder: Json, name: str, path: str) -> "Place":
+    def required(self, names: list[Any], name: str, path: str) -> "Place":
         """Return the place below the property ``name`` that is required."""
-        return self if self.free else Place(self.owner, holder=holder, name=name, path=path)
+        return self if self.free else Place(self.owner, names=names, name=name, path=path)
 
 
 class _Link(msgspec.Struct):
@@ -99,11 +99,30 @@ class Definitions:
         """Let the property that closes a cycle be absent."""
         if not cycles_allowed:
             raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself")
-        holder, name = link.place.holder, link.place.name
-        if holder is None:
+        names, name = link.place.names, link.place.name
+        if names is None:
             raise self._merger.refuse(f"{link.path}.$ref", "the schema contains itself outside of its properties")
-        if name in holder.get("required", ()):
-            holder["required"].remove(name)
-            if not holder["required"]:
-                del holder["required"]
+        if name in names:
+            names.remove(name)
             self._merger.drop(f"{link.place.path}.{name}")
+
+
+def with_definitions(schema: Json, definitions: Json) -> Json:
+    """Return ``schema`` with those of the ``definitions`` that it still refers to, and without empty lists of required properties."""
+    used = {f"#/$defs/{name}": name for name in definitions}
+    kept: set[str] = set()
+    ahead: list[object] = [schema]
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, list):
+            ahead += cast("list[object]", each)
+        elif isinstance(each, dict):
+            found = cast("Json", each)
+            if found.get("required") == []:
+                del found["required"]
+            name = used.get(reference) if isinstance(reference := found.get("$ref"), str) else None
+            if name is not None and name not in kept:
+                kept.add(name)
+                ahead.append(definitions[name])
+            ahead += found.values()
+    return {**schema, "$defs": {name: definitions[name] for name in definitions if name in kept}} if kept else schema
