@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test fuzz lint bench docs lock clean
+.PHONY: help run test fuzz lint bench bench-peers docs lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ lint: $(VENV)/.dev  ## ruff, pyright (strict on src), import-linter
 
 bench: $(VENV)/.dev  ## the figures in docs/performance.md, measured here and now
 	$(BIN)/python -m bench
+
+bench-peers: $(VENV)/.dev  ## Rini beside other gateways, which are installed outside the project (RINI_PEERS_DIR)
+	$(BIN)/python -m bench.peers
 
 docs: $(VENV)/.dev  ## the tables in docs/settings.md, errors.md and logs.md and .env.example, from the source
 	$(BIN)/python -m tests.support.settings_page

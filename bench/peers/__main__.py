@@ -76,8 +76,8 @@ def _install(names: list[str]) -> dict[str, str]:
 
 def _introduction(run: Field, found: dict[str, object]) -> str:
     lines = [f"{found['cpu']}, {found['cores']} cores, Python {found['python']}, {run.rounds} rounds in turn.", ""]
-    lines += [f"- {gateway.name}: {gateway.label}" for gateway in run.gateways.values()]
-    lines += [f"- {name} is left out: {why.strip().splitlines()[-1]}" for name, why in run.left_out.items()]
+    lines += [f"- **{gateway.name}**: {gateway.label}" for gateway in run.gateways.values()]
+    lines += [f"- **{name}** is left out: {why.strip().splitlines()[-1]}" for name, why in run.left_out.items()]
     return "\n".join(lines)
 
 

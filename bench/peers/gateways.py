@@ -51,7 +51,7 @@ class Gateway:
 @contextmanager
 def direct(upstream: Process, _core: int) -> Iterator[Gateway]:
     """Yield the provider itself, with nothing before it."""
-    yield Gateway("direct", "no gateway", upstream, {"openai": Way(script.MODELS["openai"])})
+    yield Gateway("direct", "the upstream itself", upstream, {"openai": Way(script.MODELS["openai"])})
 
 
 @contextmanager
@@ -59,7 +59,13 @@ def rini(upstream: Process, core: int, workers: int = 1) -> Iterator[Gateway]:
     """Start Rini as a user would: authentication, encrypted keys, ledger, metrics, limits and log."""
     with processes.rini(upstream, core, workers=workers) as server:
         ways = {provider: Way(f"{provider}/{model}") for provider, model in script.MODELS.items()}
-        yield Gateway("rini", "Rini", server, ways, token=server.token)
+        yield Gateway(
+            "rini",
+            "authentication, encrypted keys, ledger, metrics, limits and log on",
+            server,
+            ways,
+            token=server.token,
+        )
 
 
 @contextmanager
@@ -72,7 +78,7 @@ def smg(upstream: Process, core: int) -> Iterator[Gateway]:
     command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics)]
     command += ["--disable-load-monitoring", "--disable-health-check", "--shutdown-grace-period-secs", "1"]
     with _started("smg", command, core, port, {"OPENAI_API_KEY": "bench"}) as process:
-        label = "smg (no keys, no ledger: a floor)"
+        label = "1.13.0, a router without keys and ledger: a floor for what is fast"
         yield Gateway("smg", label, process, {"openai": Way(script.MODELS["openai"])})
 
 
@@ -95,7 +101,7 @@ def tensorzero(upstream: Process, core: int) -> Iterator[Gateway]:
         with processes.running(command, core, log, keys, folder) as handle:
             process = Process(handle, _told_port(handle, log))
             ways = {kind: Way(f"tensorzero::model_name::{script.MODELS[kind]}") for kind in types}
-            label = "TensorZero (no keys, no ledger; started by a private function of its wheel)"
+            label = "2026.6.0, without keys and ledger; started by a private function of its wheel"
             yield Gateway("tensorzero", label, process, ways, "/openai/v1/chat/completions")
 
 
@@ -118,7 +124,7 @@ def portkey(upstream: Process, core: int) -> Iterator[Gateway]:
         for provider, base in bases.items()
     }
     with _started("portkey", command, core, port, settings) as process:
-        yield Gateway("portkey", "Portkey (no keys, no ledger)", process, ways)
+        yield Gateway("portkey", "1.15.2, without keys and ledger", process, ways)
 
 
 @contextmanager
@@ -158,7 +164,7 @@ def litellm(upstream: Process, core: int) -> Iterator[Gateway]:
         command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
         with _started("litellm", command, core, port, settings) as process:
             ways = {provider: Way(model) for provider, model in script.MODELS.items()}
-            yield Gateway("litellm", "LiteLLM (no database)", process, ways, token=key)
+            yield Gateway("litellm", "1.108.7, with a master key, without a database", process, ways, token=key)
 
 
 PEERS: dict[str, Callable[[Process, int], AbstractContextManager[Gateway]]] = {

@@ -26,6 +26,7 @@ from tests.support.things import Things, picture
 OPEN = {("get", "/"), ("post", "/users/"), ("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics")}
 PROBLEM = "application/problem+json"
 DIALECTS = {"openai", "anthropic", "google"}
+BOXED_MODEL = "local/smollm2-135m-instruct"
 BOXED_EMBEDDER = "local/universal-sentence-encoder-multilingual-3"
 
 
@@ -242,8 +243,7 @@ def bodies(document: dict[str, Any], operation: Operation) -> list[tuple[str, An
 
 
 def sent(things: Things, operation: Operation, query: str = "", kind: str = "", body: Any = None) -> Answer:
-    if "mbed" in operation.path.rpartition(":")[2]:
-        things.ids["model"] = BOXED_EMBEDDER
+    things.ids["model"] = BOXED_EMBEDDER if "mbed" in operation.path.rpartition(":")[2] else BOXED_MODEL
     path = things.path(operation.path) + query
     if kind == "multipart/form-data":
         fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}

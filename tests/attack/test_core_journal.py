@@ -1,5 +1,6 @@
 """The journal under load that never pauses, after it was damaged, and while several processes start."""
 
+import errno
 import fcntl
 import os
 
@@ -33,6 +34,7 @@ def _left(folder):
 def _die(journal):
     """Let go of the files as a process does that dies."""
     for file in {journal._newest, *journal._calls.values()}:
+        file._map.close()
         os.close(file._file)
 
 
@@ -57,20 +59,23 @@ def test_a_load_that_never_pauses_does_not_fill_the_disk(tmp_path):
     assert found["long"].text == "xz"
 
 
-def test_a_line_cut_off_by_a_full_disk_costs_only_itself(tmp_path, monkeypatch):
+def test_a_line_that_finds_no_room_costs_only_itself(tmp_path, monkeypatch):
     journal = Journal(tmp_path)
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[: len(data) // 2]))
-    journal.begin(Open(_record("cut"), "openai_chat", "s", 1))
-    monkeypatch.undo()
     journal.begin(Open(_record("whole"), "openai_chat", "s", 1))
-    journal.add("whole", _events("text"))
+    monkeypatch.setattr(os, "posix_fallocate", _full)
+    journal.add("whole", _events("lost" * journal_module.PIECE_BYTES))
+    assert not journal._newest.write(["add", "whole", "x" * journal_module.PIECE_BYTES])
     journal.begin(Open(_record("over"), "openai_chat", "s", 1))
     journal.end("over")
+    journal.add("whole", _events("text"))
     _die(journal)
     found = _left(tmp_path)
     assert found.keys() == {"whole"}
     assert found["whole"].text == "text"
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, "no space left")
 
 
 DAMAGE = [
@@ -89,7 +94,9 @@ DAMAGE = [
 def test_what_a_power_cut_left_does_not_stop_the_start(tmp_path, damage):
     journal = Journal(tmp_path)
     journal.begin(Open(_record("before"), "openai_chat", "s", 1))
-    os.write(journal._newest._file, b"\n" + damage)
+    file = journal._newest
+    file._map[file.size : file.size + len(damage) + 1] = b"\n" + damage
+    file.size += len(damage) + 1
     journal.begin(Open(_record("after"), "openai_chat", "s", 1))
     _die(journal)
     assert _left(tmp_path).keys() == {"before", "after"}

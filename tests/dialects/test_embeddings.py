@@ -297,6 +297,14 @@ def test_what_the_other_format_lacks_is_named(upstream: Upstream, user_of):
     ]
 
 
+def test_a_name_that_the_client_made_up_adds_no_header(user_of):
+    user = user_of("google")
+    body = {"model": "gemini-embedding-001", "input": "a", "x\r\nset-cookie: a=b\r\n": 1, "\x1f": 2, "한": 3}
+    answer = user.post(PATH, body)
+    assert (answer.status, answer.headers["x-rini-dropped"]) == (200, "x??set-cookie: a=b??, ?, ?")
+    assert "set-cookie" not in answer.headers
+
+
 def test_what_is_not_counted_is_called_an_estimate(server: Server, user_of):
     user = user_of("google", answering({"embeddings": [{"values": [1.0]}]}))
     answer = user.post(PATH, {"model": "gemini-embedding-001", "input": "four words of text"})

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.dialects.asked import asked
 from tests.dialects.recordings import (
     ANTHROPIC,
     FORMATS,
@@ -34,7 +35,7 @@ from tests.dialects.told import Counts, Told, held_by, told
 from tests.dialects.values import lost as lost_values
 from tests.support.server import Server
 from tests.support.upstream import Upstream
-from tests.wire.recordings import ABSENT, Exchange, present
+from tests.wire.recordings import ABSENT, Exchange, exchanges, present
 
 pytestmark = pytest.mark.skipif(not present(), reason=ABSENT)
 
@@ -116,7 +117,7 @@ class Same:
         self.call = Call(
             form.path(name, stream=each.stream, query=query),
             as_json(body),
-            answering(each, self.served, seed=seed),
+            answering(each, self.served, seed=seed, pause=0.002),
             headers,
             about=self,
         )
@@ -251,6 +252,97 @@ def test_the_same_format_passes_byte_for_byte(player: Player, form: Format, caps
     tally.close(capsys)
 
 
+SIDE_ENDPOINTS = {
+    "openai": ("embeddings", "responses_other"),
+    "anthropic": ("count_tokens",),
+    "google": ("embedContent", "batchEmbedContents", "countTokens"),
+}
+
+
+@pytest.mark.parametrize("provider", SIDE_ENDPOINTS)
+def test_embeddings_and_token_counts_pass_byte_for_byte(player: Player, provider: str, capsys):
+    calls = [call for each in exchanges(provider, *SIDE_ENDPOINTS[provider]) if (call := side_call(each)) is not None]
+    played = player.play(calls)
+    rows = player.ledger([each for each in played if "mbed" in each.call.about.endpoint])
+    tally = Tally(f"embeddings and token counts of {provider}")
+    for each in played:
+        tally.judge(each.call.about.path, changed_aside(each, rows.get(each.request_id)))
+    tally.close(capsys)
+
+
+def side_call(each: Exchange) -> Call | None:
+    """The recorded call; None where the request was not recorded, or is about stored answers."""
+    path = each.request["path"].partition("?")[0]
+    body = each.request["body"]
+    if not body or (each.endpoint == "responses_other" and not path.endswith("/input_tokens")):
+        return None
+    if each.provider != "google":
+        return Call(path, as_json({**body, "model": f"{each.provider}/{each.model}"}), answering(each), about=each)
+    model, _, verb = path.rpartition("/models/")[2].partition(":")
+    name = named(model, GEMINI)
+    sent = as_json(body).replace(f"models/{model}".encode(), f"models/{name}".encode())
+    return Call(f"/v1beta/models/{name}:{verb}", sent, answering(each), about=each)
+
+
+def changed_aside(played: Played, row: dict[str, Any] | None) -> str | None:
+    each: Exchange = played.call.about
+    if (played.status, played.body) != (each.status, each.response_bytes):
+        return f"{played.status} {played.body!r}"
+    sent = json.loads(played.seen[0].body) if len(played.seen) == 1 else None
+    if sent != each.request["body"]:
+        return f"upstream got {[seen.body for seen in played.seen]}"
+    if "mbed" not in each.endpoint or each.status >= 400:
+        return None
+    usage = each.response["body"].get("usage") or {}
+    if row is None or row["outcome"] != "complete":
+        return f"the ledger has {row}"
+    tokens = usage.get("prompt_tokens")
+    return (
+        None if tokens in (None, row["input_tokens"]) else f"{row['input_tokens']} tokens in the ledger, not {tokens}"
+    )
+
+
+# -- a server of OpenAI's format, which may not know what is OpenAI's own ----------------------------------
+
+
+def test_compatible_servers_get_chat_completions_in_the_words_they_know(player: Player, capsys):
+    tally = Tally("openai_chat to a compatible server")
+    kinds = Counter()
+    calls = []
+    for each in recorded(OPENAI_CHAT):
+        if body := each.request["body"]:
+            sent = as_json({**body, "model": "openai_compatible/llama3"})
+            calls.append(Call("/v1/chat/completions", sent, answering_ok, about=(each, body)))
+    for played in player.play(calls):
+        each, body = played.call.about
+        tally.judge(each.path, unlike_for_compatible(played, {**body, "model": "llama3"}, kinds))
+    with capsys.disabled():
+        print(f"\n  {dict(kinds)}", end="")
+    tally.close(capsys)
+
+
+def unlike_for_compatible(played: Played, body: Any, kinds: Counter) -> str | None:
+    if played.status != 200:
+        return f"{played.status} {played.body!r}"
+    found = played.seen[0].json
+    asks = (body.get("stream_options") or {}).get("include_usage")
+    if body.get("stream") and not asks:
+        body = {**body, "stream_options": {"include_usage": True}}
+    if found == body:
+        kinds["passed"] += 1
+        return None
+    kinds["translated"] += 1
+    if "max_completion_tokens" in found or any(each["role"] == "developer" for each in found["messages"]):
+        return f"the server got {found}"
+    if "max_completion_tokens" in body and found["max_tokens"] != body["max_completion_tokens"]:
+        return f"the limit is {found}"
+    roles = [each["role"].replace("developer", "system") for each in body["messages"]]
+    if [each["role"] for each in found["messages"]] != roles:
+        return f"the messages are {found['messages']}"
+    missing, more = lost_values(body, found), lost_values(found, body)
+    return f"lost {missing}, gained {more}" if missing or more else None
+
+
 # -- another format behind the client's ---------------------------------------------------------------
 
 
@@ -372,7 +464,8 @@ KINDS = {
     "API key not valid": "authentication",
     "insufficient permissions": "permission",
     "The requested model": "not found",
-    "exceeded your current quota": "billing",
+    "insufficient_quota": "billing",
+    "limit: 0": "billing",
     '"quota_limit_value": "0"': "billing",
 }
 BY_STATUS = {
@@ -573,6 +666,12 @@ def unlike(dialect: Format, form: Format, played: Played, body: Any, refused: Co
     refused["answered"] += 1
     if told(dialect.name, played.body, stream=played.call.about[0].stream).choices[0].text != "ok":
         return f"the answer is {played.body!r}"
+    if played.call.about[0].status == 400:
+        return None  # what it asked for makes no sense
+    before, after = asked(dialect.name, body), asked(form.name, played.seen[0].json)
+    for name, wanted in before.items():
+        if wanted not in (None, [], "auto") and after[name] != wanted:
+            return f"{name} is {after[name]!r}, not {wanted!r}; dropped are {played.headers.get('x-rini-dropped')}"
     missing = lost_values(body, played.seen[0].json)
     dropped = played.headers.get("x-rini-dropped", "")
     lumped = form is OPENAI_RESPONSES and f"extras.{dialect.name}" in dropped

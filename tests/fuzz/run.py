@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rini.canon import Reply, Request, Text, ToolCall
+from rini.canon import Message, Reply, Request, Text, ToolCall
+from rini.wire.codec import MalformedError
 from tests.support.mcp import running_tools
 from tests.support.model import MODELS, reply, scripted
 from tests.support.server import ROOT, Client, Server, clean_environment
@@ -46,16 +47,22 @@ async def _provider(conversation: Conversation) -> None:
         await conversation.head()
         await conversation.chunk("data: {}\n\n")
         raise ConnectionError
+    elif path.rpartition("/")[2].rpartition(":")[2] in ("count_tokens", "input_tokens", "countTokens"):
+        await conversation.whole({"input_tokens": 3, "totalTokens": 3})
     elif "mbed" in path.rpartition("/")[2].rpartition(":")[2]:
         await conversation.whole(_vectors(conversation.seen.json))
     else:
         provider = "anthropic" if "/messages" in path else "google" if "/models/" in path else "openai"
-        await scripted(provider, _answer)(conversation)
+        try:
+            await scripted(provider, _answer)(conversation)
+        except MalformedError:  # a dialect's body that passed as it came
+            await conversation.whole({"error": {"message": "no"}}, 400)
 
 
 def _answer(request: Request) -> Reply:
-    asked = request.messages[-1].parts[-1]
-    if request.tools and request.messages[-1].role == "user":
+    said = request.messages[-1] if request.messages else Message("user", ())
+    asked = said.parts[-1] if said.parts else Text("")
+    if request.tools and said.role == "user":
         return reply(ToolCall("call_1", request.tools[0].name, arguments='{"a": 1, "b": 2}'))
     return reply(Text(f"echo: {asked.text}" if isinstance(asked, Text) else "echo"))
 

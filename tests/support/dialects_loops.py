@@ -72,8 +72,11 @@ def _chat_answered(got: Got) -> list[Any]:
 
 
 def _gemini_answered(got: Got) -> list[Any]:
-    parts = [part for answer in got.raw for part in answer.candidates[0].content.parts or ()]
-    return [types.Content(role="model", parts=parts)]
+    return [types.Content(role="model", parts=_parts(got))]
+
+
+def _parts(got: Got) -> list[types.Part]:
+    return [part for answer in got.raw for part in answer.parts or ()]
 
 
 _ANSWERED: Mapping[str, Callable[[Got], list[Any]]] = {
@@ -85,12 +88,7 @@ _ANSWERED: Mapping[str, Callable[[Got], list[Any]]] = {
 
 
 def _gemini_given(got: Got) -> list[Any]:
-    calls = [
-        part.function_call
-        for answer in got.raw
-        for part in answer.candidates[0].content.parts or ()
-        if part.function_call
-    ]
+    calls = [part.function_call for part in _parts(got) if part.function_call]
     parts = [
         types.Part(function_response=types.FunctionResponse(id=call.id, name=call.name, response={"result": RESULT}))
         for call in calls

@@ -425,7 +425,7 @@ def _closed(schema: Any) -> Any:
 
 
 @ALL
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_is_valid_stays_valid_and_the_result_is_stable(subset, data):
     schema = data.draw(DEFINED)

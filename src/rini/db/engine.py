@@ -9,6 +9,7 @@ A commit whose answer was lost is never repeated: it may have happened.
 import asyncio
 import contextlib
 import queue
+import random
 import sqlite3
 import threading
 import time
@@ -31,7 +32,7 @@ LARGEST_GROUP = 128
 POSTGRES_WRITERS = 4
 READERS = 4
 BUSY_TIMEOUT_MS = 15_000
-DEADLOCK_TRIES = 3
+DEADLOCK_TRIES = 6
 
 
 class Database:
@@ -149,6 +150,8 @@ class Database:
                 job.error = _unknown(error)
             except exc.DBAPIError as error:
                 if _may_retry(error) and attempt + 1 < DEADLOCK_TRIES:
+                    # Apart from each other, or those that met would meet again.
+                    time.sleep(random.uniform(0, 0.004) * attempt)  # noqa: S311  # no secret
                     continue
                 job.error = _storage_error(error)
                 job.error.__cause__ = error

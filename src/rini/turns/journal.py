@@ -13,6 +13,7 @@ A call that follows a tool begins with what came before it, and so ends the call
 
 import errno
 import fcntl
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from rini.usage.usage_record import UsageRecord
 
 SUFFIX = ".journal"
 EMPTIED_ABOVE_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 
 _log = logs.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -112,7 +114,11 @@ class Journal:
 
 
 class _File:
-    """One file. ``calls`` counts those in it that are not settled, ``size`` its bytes."""
+    """One file, mapped into memory: a line is written by copying it, which no other thread can delay as a call of the system can.
+
+    The kernel has what was copied when the process dies. Its place on the disk is taken beforehand, a piece at a time; behind the
+    last line stand zeros. ``calls`` counts those in it that are not settled, ``size`` its bytes without the zeros.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / f"turns-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
@@ -121,19 +127,43 @@ class _File:
         self._warned = False
         # It gets its name when it is locked: a process that starts just now would take it for a dead one's.
         nameless = self.path.with_suffix(".new")
-        self._file = os.open(nameless, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file = os.open(nameless, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(self._file, 0, PIECE_BYTES)
+            self._map = mmap.mmap(self._file, PIECE_BYTES)
+        except OSError:
+            nameless.unlink()
+            os.close(self._file)
+            raise
         nameless.rename(self.path)
 
     def write(self, line: list[object]) -> bool:
         """Write a line, and return whether it is there."""
-        # The line's end comes first: when one is cut off by a full disk, the next is whole again.
         data = b"\n" + _encode(line)
+        end = self.size + len(data)
+        if end > len(self._map) and not self._grow(end):
+            return False
+        self._map[self.size : end] = data
+        self.size = end
+        return True
+
+    def empty(self) -> None:
+        self._map[: self.size] = bytes(self.size)
+        self.size = 0
+
+    def close(self) -> None:
+        """Remove the file, unless it holds what is not settled."""
+        if not self.calls:
+            self.path.unlink(missing_ok=True)
+        self._map.close()
+        os.close(self._file)
+
+    def _grow(self, least: int) -> bool:
+        size = -(-least // PIECE_BYTES) * PIECE_BYTES
         try:
-            written = os.write(self._file, data)
-            self.size += written
-            if written < len(data):
-                return False
+            os.posix_fallocate(self._file, 0, size)
+            self._map.resize(size)
         except OSError as error:
             # A full disk: the answer goes on. What is lost is only the protection against kill -9 at this moment.
             if not self._warned:
@@ -141,16 +171,6 @@ class _File:
                 _log.error("journal_not_written", reason=errno.errorcode.get(error.errno or 0, "?"))
             return False
         return True
-
-    def empty(self) -> None:
-        os.ftruncate(self._file, 0)
-        self.size = 0
-
-    def close(self) -> None:
-        """Remove the file, unless it holds what is not settled."""
-        if not self.calls:
-            self.path.unlink(missing_ok=True)
-        os.close(self._file)
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -193,7 +213,7 @@ _end = msgspec.json.Decoder(tuple[str, list[str]])
 
 def _unsettled(data: bytes) -> Iterator[Left]:
     calls: dict[str, Left] = {}
-    for line in data.split(b"\n"):
+    for line in data.rstrip(b"\0").split(b"\n"):
         try:
             if line.startswith(b'["add"'):
                 _, call_id, events = _add.decode(line)

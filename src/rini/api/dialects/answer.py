@@ -1,5 +1,6 @@
 """The head of an answer in a dialect."""
 
+import re
 from collections.abc import Mapping
 
 from rini.api.dialects.errors import PASSED_ON
@@ -11,6 +12,8 @@ ESTIMATED = (b"x-rini-estimated", b"true")
 
 LONGEST_DROPPED = 4096
 """Bytes of the header; many clients read no longer ones."""
+
+_NOT_SHOWN = re.compile(r"[^ -~]")
 
 
 def head(begun: Begun, content_type: bytes, length: int | None = None) -> list[tuple[bytes, bytes]]:
@@ -43,7 +46,8 @@ def names_of_dropped(dropped: tuple[str, ...]) -> tuple[bytes, bytes]:
 
 
 def _listed(dropped: tuple[str, ...]) -> bytes:
-    text = ", ".join(dict.fromkeys(dropped)).encode("ascii", "replace")
+    # The client chose some of the names: none of them may end the header, or say what no header can.
+    text = _NOT_SHOWN.sub("?", ", ".join(dict.fromkeys(dropped))).encode()
     if len(text) <= LONGEST_DROPPED:
         return text
     return text[:LONGEST_DROPPED].rpartition(b",")[0] + b", ..."

@@ -14,8 +14,10 @@ from rini.inference.outgoing import Outgoing
 from rini.providers.capabilities import known_of
 from rini.wire.codec import Codec, StreamEncoder
 from rini.wire.openai_responses import OPENAI_RESPONSES
+from rini.wire.openai_responses.output import MADE_THINKING
 
 REASONING = "reasoning.encrypted_content"
+_MADE_THINKING = f'"{MADE_THINKING}'.encode()
 
 
 class _Head(msgspec.Struct):
@@ -57,9 +59,10 @@ class OpenAIResponses:
         """Return the body as OpenAI gets it; None for what must be translated.
 
         Where the client did not say whether to store the answer, it is not stored with OpenAI either; then the thoughts of a model
-        that reasons must come along encrypted, as nobody could refer to them.
+        that reasons must come along encrypted, as nobody could refer to them. Thoughts that another provider's model had are no
+        items of OpenAI's: they must be left out.
         """
-        if provider != "openai":
+        if provider != "openai" or _MADE_THINKING in asked.body:
             return None
         head = decode_body(_head, asked.body)
         changes: dict[str, Any] = {}

@@ -45,7 +45,8 @@ Kind = Literal["message", "reasoning", "call", "opaque"]
 _FRAGMENT = NOTE + "item"
 _NOT_FIELDS = frozenset({"type", "role", "content", "summary", "encrypted_content"})
 _MADE = "rini"
-_MADE_THINKING = f"rs_{_MADE}_"
+MADE_THINKING = f"rs_{_MADE}_"
+"""How the id of a reasoning item begins that was made here."""
 
 
 # -- items to parts --------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ class ItemIds:
 
 def is_made_thinking(item_id: object) -> bool:
     """Tell whether a reasoning item's id was made here, for thoughts of another provider."""
-    return isinstance(item_id, str) and item_id.startswith(_MADE_THINKING)
+    return isinstance(item_id, str) and item_id.startswith(MADE_THINKING)
 
 
 def starts_item(part: Part) -> bool:
