@@ -77,9 +77,8 @@ def _contents(body: dict[str, Any]) -> Asked:
     )
     mode = calling.get("mode")
     names = either(calling, "allowedFunctionNames", "allowed_function_names") or []
-    choice = {"ANY": names[0] if len(names) == 1 else "required", "MODE_UNSPECIFIED": None}.get(
-        mode, mode and mode.lower()
-    )
+    forced = names[0] if len(names) == 1 else "required"
+    choice = {"ANY": forced, "NONE": "none", "AUTO": "auto", "VALIDATED": "auto"}.get(mode)  # VALIDATED forces no call
     config = either(body, "generationConfig", "generation_config")
     schema = either(config, "responseSchema", "response_schema") or either(
         config, "responseJsonSchema", "response_json_schema"

@@ -589,3 +589,96 @@ def test_a_prefill_does_not_end_in_whitespace():
     assert body["messages"][-1] == {"role": "assistant", "content": "Answer:"}
     assert dropped == ("messages[1].parts[-1].text",)
     assert encode(HELLO, assistant(Text(" ")))[0]["messages"] == [{"role": "user", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("model", "reasoning", "thinking", "effort", "dropped"),
+    [
+        ("claude-3-5-haiku-latest", Reasoning(effort="high"), None, None, ("reasoning",)),
+        ("claude-3-5-haiku-latest", Reasoning(enabled=False), None, None, ()),
+        ("claude-3-7-sonnet-20250219", Reasoning(effort="low"), 4096, None, ()),
+        ("claude-sonnet-4-20250514", Reasoning(effort="medium"), 12288, None, ()),
+        ("claude-opus-4-1", Reasoning(effort="max"), 24576, None, ("reasoning.effort",)),
+        ("claude-haiku-4-5", Reasoning(enabled=True), 12288, None, ()),
+        ("claude-haiku-4-5-20251001", Reasoning(budget_tokens=9000), 9000, None, ()),
+        ("claude-sonnet-4-6", Reasoning(effort="xhigh"), "adaptive", "high", ("reasoning.effort",)),
+        ("claude-opus-4-7", Reasoning(effort="xhigh"), "adaptive", "xhigh", ()),
+        ("claude-opus-4-7", Reasoning(budget_tokens=9000), "adaptive", "medium", ("reasoning.budget_tokens",)),
+        ("claude-sonnet-5", Reasoning(budget_tokens=60000), "adaptive", "high", ("reasoning.budget_tokens",)),
+        ("claude-mythos-preview", Reasoning(enabled=False), "disabled", None, ()),
+    ],
+    ids=str,
+)
+def test_each_generation_is_told_to_think_in_its_own_way(model, reasoning, thinking, effort, dropped):
+    encoded = ANTHROPIC.encode_request(Request(model=model, messages=(HELLO,), reasoning=reasoning))
+    body = json.loads(encoded.body)
+    expected = {"type": "enabled", "budget_tokens": thinking} if isinstance(thinking, int) else {"type": thinking}
+    assert body.get("thinking") == (None if thinking is None else expected)
+    assert body.get("output_config", {}).get("effort") == effort
+    assert encoded.dropped == dropped
+
+
+def test_thinking_gives_way_to_a_call_that_is_forced():
+    body, dropped = encode(
+        tools=(Tool("f"),), tool_choice=ToolChoice("required"), reasoning=Reasoning(budget_tokens=2000), temperature=0.5
+    )
+    assert "thinking" not in body
+    assert (body["temperature"], body["tool_choice"], dropped) == (0.5, {"type": "any"}, ("reasoning",))
+    own = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "tool_choice": {"type": "any"}, "max_tokens": 4000}
+    assert {name: back(tools=[{"name": "f", "input_schema": {"type": "object"}}], **own)[name] for name in own} == own
+
+
+def test_models_that_take_no_sampling_are_sent_none():
+    request = Request(model="claude-opus-4-7", messages=(HELLO,), temperature=0.5, top_k=3)
+    encoded = ANTHROPIC.encode_request(request)
+    assert not {"temperature", "top_k"} & json.loads(encoded.body).keys()
+    assert encoded.dropped == ("temperature", "top_k")
+
+
+@pytest.mark.parametrize(
+    "effort", [{"effort": "high"}, {"effort": "high", "task_budget": {"type": "tokens", "total": 9}}]
+)
+def test_an_effort_without_thinking_goes_back_as_it_came(effort):
+    body = back(output_config=effort)
+    assert (body["output_config"], "thinking" in body) == (effort, False)
+
+
+def test_thinking_with_an_empty_signature_is_no_proof():
+    body, dropped = encode(HELLO, assistant(Thinking("hm", signature=""), Text("a"), origin="anthropic"), HELLO)
+    assert body["messages"][1]["content"] == "a"
+    assert dropped == ("messages[1].parts[0]",)
+
+
+def test_a_strict_tool_is_fitted_or_sent_without_strictness():
+    fine = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}}
+    free = {"type": "object", "additionalProperties": {"type": "string"}}
+    body, dropped = encode(tools=(Tool("a", parameters=fine, strict=True), Tool("b", parameters=free, strict=True)))
+    assert [tool["strict"] for tool in body["tools"]] == [True, False]
+    assert body["tools"][0]["input_schema"]["additionalProperties"] is False
+    assert body["tools"][1]["input_schema"] == free
+    assert dropped == ("tools[0].parameters.properties.n.minimum", "tools[1].strict")
+    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    body, dropped = encode(tools=tuple(Tool(f"t{at}", parameters=closed, strict=True) for at in range(22)))
+    assert sum(tool["strict"] for tool in body["tools"]) == 20
+    assert dropped == ("tools[20].strict", "tools[21].strict")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"anyOf": [{"type": "object"}]}, {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}}],
+)
+def test_a_schema_that_came_over_this_wire_is_never_rewritten(schema):
+    fields = {
+        "tools": [{"name": "f", "input_schema": schema, "strict": True}],
+        "output_config": {"format": {"type": "json_schema", "schema": schema}},
+    }
+    body = back(**fields)
+    assert {name: body[name] for name in fields} == fields
+
+
+def test_fields_of_others_are_named():
+    _, dropped = encode(
+        Message("user", (Text("x", extras={"gemini": {"videoMetadata": {}}}),), extras={"openai_chat": {"x_one": 1}}),
+        extras={"openai_chat": {"service_tier": "flex", "~token_limit": "max_tokens", "metadata": {"a": "b"}}},
+    )
+    assert set(dropped) == {"service_tier", "metadata.a", "messages[0].x_one", "messages[0].parts[0].videoMetadata"}

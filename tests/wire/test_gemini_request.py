@@ -611,3 +611,86 @@ def test_what_is_refused():
 def test_tool_calls_in_parallel_without_tools_mean_nothing():
     assert encode(USER, parallel_tool_calls=False)[1] == ("parallel_tool_calls",)
     assert encode(USER, parallel_tool_calls=True, tools=(Tool("f"),))[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "reasoning", "config", "named"),
+    [
+        ("gemini-2.0-flash", Reasoning(effort="high"), None, ("reasoning",)),
+        ("gemini-1.5-pro", Reasoning(enabled=False), None, ()),
+        ("gemini-2.5-pro", Reasoning(enabled=False), {"thinkingBudget": 128}, ("reasoning.enabled",)),
+        ("gemini-2.5-flash", Reasoning(budget_tokens=60000), {"thinkingBudget": 24576}, ("reasoning.budget_tokens",)),
+        ("gemini-2.5-flash", Reasoning(effort="max"), {"thinkingBudget": 24576}, ("reasoning.effort",)),
+        ("gemini-2.5-flash-lite", Reasoning(budget_tokens=9), {"thinkingBudget": 512}, ("reasoning.budget_tokens",)),
+        ("gemini-3-pro-preview", Reasoning(effort="medium"), {"thinkingLevel": "HIGH"}, ("reasoning.effort",)),
+        ("gemini-3-pro-preview", Reasoning(enabled=False), {"thinkingLevel": "LOW"}, ("reasoning.enabled",)),
+        ("gemini-3.1-pro", Reasoning(effort="minimal"), {"thinkingLevel": "LOW"}, ("reasoning.effort",)),
+        ("gemini-3-flash", Reasoning(effort="minimal"), {"thinkingLevel": "MINIMAL"}, ()),
+        ("gemini-3-flash", Reasoning(effort="none"), {"thinkingLevel": "MINIMAL"}, ("reasoning.effort",)),
+        ("gemini-3-flash", Reasoning(effort="xhigh"), {"thinkingLevel": "HIGH"}, ("reasoning.effort",)),
+    ],
+)
+def test_each_generation_is_told_to_think_in_its_own_way(model, reasoning, config, named):
+    body, dropped = encode(USER, model=model, reasoning=reasoning)
+    assert body.get("generationConfig", {}).get("thinkingConfig") == config
+    assert dropped == named
+
+
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        ("gemini-2.5-pro", {"thinkingBudget": 0}),
+        ("gemini-2.5-flash", {"thinkingBudget": 99999}),
+        ("gemini-1.5-pro", {"thinkingBudget": 5, "includeThoughts": True}),
+        ("gemini-3-pro", {"thinkingLevel": "XHIGH", "thinkingBudget": 4}),
+    ],
+)
+def test_thinking_that_came_over_this_wire_goes_back_as_it_came(model, config):
+    sent = {"contents": [HELLO], "generationConfig": {"thinkingConfig": config}}
+    request = GEMINI.decode_request(json.dumps(sent).encode(), model=model)
+    encoded = GEMINI.encode_request(request)
+    assert json.loads(encoded.body)["generationConfig"] == sent["generationConfig"]
+    assert encoded.dropped == ()
+
+
+TREE = {
+    "type": "object",
+    "properties": {"name": {"type": ["string", "null"]}, "size": {"$ref": "#/$defs/Size"}},
+    "required": ["name"],
+    "additionalProperties": False,
+    "$defs": {"Size": {"type": "integer", "exclusiveMinimum": 0, "description": "In metres."}},
+}
+
+
+def test_old_models_read_the_dialects_own_schema():
+    body, dropped = encode(
+        USER,
+        model="gemini-2.0-flash",
+        tools=(Tool("f", parameters=TREE), Tool("g", parameters={"type": "object", "properties": {}})),
+        response_format=ResponseFormat("json_schema", schema=TREE),
+    )
+    written = {
+        "type": "OBJECT",
+        "properties": {
+            "name": {"type": "STRING", "nullable": True},
+            "size": {"type": "INTEGER", "minimum": 1, "description": "In metres."},
+        },
+        "required": ["name"],
+        "propertyOrdering": ["name", "size"],
+    }
+    assert body["tools"] == [{"functionDeclarations": [{"name": "f", "parameters": written}, {"name": "g"}]}]
+    assert body["generationConfig"] == {"responseMimeType": "application/json", "responseSchema": written}
+    assert dropped == ("tools[0].parameters.additionalProperties", "response_format.schema.additionalProperties")
+
+
+@pytest.mark.parametrize("model", ["gemini-2.0-flash", "gemini-3-pro"])
+def test_a_schema_that_came_over_this_wire_is_never_rewritten(model):
+    odd = {**TREE, "minProperties": 1}
+    sent = {
+        "contents": [HELLO],
+        "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": odd}]}],
+        "generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": odd},
+    }
+    encoded = GEMINI.encode_request(GEMINI.decode_request(json.dumps(sent).encode(), model=model))
+    assert json.loads(encoded.body) == sent
+    assert encoded.dropped == ()

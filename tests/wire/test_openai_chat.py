@@ -389,6 +389,27 @@ def test_reasoning_of_other_formats_becomes_effort(reasoning, expected):
         assert dropped(reasoning=reasoning)
 
 
+@pytest.mark.parametrize(
+    ("model", "reasoning", "expected", "named"),
+    [
+        ("o3-mini", Reasoning(effort="xhigh"), "high", ("reasoning.effort",)),
+        ("o3", Reasoning(enabled=False), "low", ("reasoning.enabled",)),
+        ("gpt-5", Reasoning(enabled=False), "minimal", ("reasoning.enabled",)),
+        ("gpt-5-pro", Reasoning(effort="low"), "high", ("reasoning.effort",)),
+        ("gpt-5.1", Reasoning(effort="minimal"), "none", ("reasoning.effort",)),
+        ("gpt-5.1", Reasoning(enabled=True, budget_tokens=-1), "medium", ("reasoning.budget_tokens",)),
+        ("gpt-5.2", Reasoning(effort="max"), "xhigh", ("reasoning.effort",)),
+        ("gpt-4o", Reasoning(enabled=True, budget_tokens=2000), None, ("reasoning.budget_tokens",)),
+        ("gpt-4.1", Reasoning(enabled=False), None, ()),
+        ("a-model-of-tomorrow", Reasoning(effort="max"), "max", ()),
+    ],
+)
+def test_an_effort_that_a_model_lacks_becomes_the_nearest(model, reasoning, expected, named):
+    encoded = OPENAI_CHAT.encode_request(Request(model=model, messages=(), reasoning=reasoning))
+    assert json.loads(encoded.body).get("reasoning_effort") == expected
+    assert encoded.dropped == named
+
+
 def test_openrouters_reasoning_object():
     sent = {"max_tokens": 2000, "exclude": True, "new": 1}
     got = decoded(reasoning=sent).reasoning
@@ -409,6 +430,60 @@ def test_results_in_a_users_message_become_messages_of_their_own_and_come_first(
         {"role": "tool", "tool_call_id": "call_2", "content": ""},
         {"role": "user", "content": "Well?"},
     ]
+
+
+def test_pictures_of_results_follow_the_last_result_of_the_turn():
+    picture = Image(Media(url="https://a.example/a.png"))
+    messages = (
+        Message("assistant", (CALL, ToolCall("call_2", "weather"))),
+        Message("tool", (ToolResult("call_1", (Text("sunny"), picture)),)),
+        Message("tool", (ToolResult("call_2", (Text("rain"),)),)),
+    )
+    shown = {"type": "image_url", "image_url": {"url": "https://a.example/a.png"}}
+    said = {"type": "text", "text": "From the result of the tool call call_1:"}
+    for after in ((), (Message("user", (Text("And?"),)),), (Message("assistant", (Text("Well."),)),)):
+        body = asked(*messages, *after)["messages"]
+        assert [entry["role"] for entry in body[:4]] == ["assistant", "tool", "tool", "user"]
+        assert [entry["content"] for entry in body[1:4]] == ["sunny", "rain", [said, shown]]
+        assert len(body) == 4 + len(after)
+
+
+def test_a_schema_that_came_over_this_wire_is_never_rewritten():
+    odd = {"anyOf": [{"type": "object"}], "minProperties": 1}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": odd, "strict": True}}]
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": odd, "strict": True}}
+    sent = back(tools=tools, response_format=form)
+    assert (sent["tools"], sent["response_format"]) == (tools, form)
+
+
+def test_a_schema_from_elsewhere_is_enforced_only_where_it_can_be():
+    loose = {"type": "object", "properties": {"a": {"type": "string"}}}
+    tight = {**loose, "required": ["a"], "additionalProperties": False}
+    for schema, strict in ((loose, False), (tight, True)):
+        body = asked(
+            tools=(Tool("f", parameters=schema, strict=True),),
+            response_format=ResponseFormat("json_schema", schema=schema),
+        )
+        assert body["tools"][0]["function"]["strict"] is strict
+        assert body["response_format"]["json_schema"] == {"name": "response", "schema": schema, "strict": strict}
+    assert dropped(tools=(Tool("f", parameters=loose, strict=True),)) == ("tools[0].strict",)
+    with pytest.raises(UnsupportedError, match="must be an object"):
+        asked(response_format=ResponseFormat("json_schema", schema={"type": "array", "items": tight}))
+
+
+def test_a_union_as_a_tools_root_becomes_one_object():
+    union = {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "string"}}}]}
+    assert asked(tools=(Tool("f", parameters=union),))["tools"][0]["function"]["parameters"] == {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+    }
+    assert dropped(tools=(Tool("f", parameters=union),)) == ("tools[0].parameters.anyOf",)
+
+
+def test_a_picture_that_only_its_provider_holds_is_left_out_of_an_answer():
+    reply = Reply((Choice((Text("a"), Image(Media(file_id="f"))), "stop"),))
+    assert "images" not in json.loads(OPENAI_CHAT.encode_reply(reply))["choices"][0]["message"]
+    assert written([Start(), PartStart(0, Image(Media(file_id="f"))), PartStop(0), Finish("stop")])
 
 
 def test_calls_without_ids_get_them_and_their_results_the_same():

@@ -131,7 +131,8 @@ class Meter:
         usage = usage or Usage()
         return msgspec.structs.replace(
             usage,
-            input_tokens=conversation_tokens(request.messages) if usage.input_tokens is None else usage.input_tokens,
+            # Nothing is read of no call: a server that translates begins Anthropic's streams with 0 and tells the number at the end.
+            input_tokens=usage.input_tokens or conversation_tokens(request.messages),
             output_tokens=max(usage.output_tokens or 0, reply_tokens(reply)),
         )
 
