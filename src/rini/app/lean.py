@@ -86,7 +86,7 @@ def _dialects(parts: Parts) -> list[Route]:
 
 def _route(parts: Parts, path: str, dialect: Dialect) -> Route:
     endpoint = DialectEndpoint(dialect, parts.turns, parts.access, parts.model_names)
-    return Route(path, endpoint, render=rendering(dialect.codec))
+    return Route(path, endpoint, render=rendering(dialect.codec, dialect.request_id))
 
 
 def _embeddings(parts: Parts, path: str, dialect: EmbeddingDialect, codec: Codec) -> Route:

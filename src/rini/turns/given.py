@@ -33,3 +33,8 @@ def read(target: Target, model: str, given: Given) -> Request:
     if any(type(part) is Image for message in request.messages for part in message.parts):
         image_limits(target.provider.name, model)
     return msgspec.structs.replace(request, model=model, stream=given.stream)
+
+
+def left_headers(given: Given) -> list[str]:
+    """Return the names of the client's headers that ask for more than its format has; the format's version says nothing."""
+    return [f"headers.{name}" for name in given.headers if not name.endswith("-version")]

@@ -23,7 +23,7 @@ from rini.providers.parameters import request_with
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
 from rini.turns import thoughts
-from rini.turns.given import as_it_came, read
+from rini.turns.given import as_it_came, left_headers, read
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.load import load
@@ -135,7 +135,7 @@ class Turns:
             kept = await self._database.read(thoughts.find, ask.user_id, answered) if answered else {}
             request, left_out = thoughts.put_back(request, target.codec.name, kept)
             outgoing = Outgoing.of(target, request)
-            outgoing.dropped = left_out
+            outgoing.dropped = (*left_out, *left_headers(given))
         meter = self._meter(ask, target, stream=given.stream)
         return RunningCall(target, outgoing, None, meter, self._journal, given=given)
 

@@ -61,7 +61,7 @@ class GeminiEmbeddingsCodec:
         if request.dimensions is not None:
             settings["outputDimensionality"] = request.dimensions
         own = dict(extras_of(request.extras, NAME))
-        config = {name: own.pop(name) for name in _OF_CONFIG if False}
+        config = {name: own.pop(name) for name in _OF_CONFIG if name in own}
         settings |= own
         if config:
             settings["embedContentConfig"] = config

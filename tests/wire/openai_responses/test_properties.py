@@ -162,7 +162,7 @@ def requests(draw: Any) -> Request:
     conversation = draw(conversations())
     extras = {**draw(fields), "~input": "items"}
     if logprobs:
-        extras["include"] = ["reasoning.encrypted_content", "message.output_text.logprobs"]
+        extras["~include"] = ["reasoning.encrypted_content", "message.output_text.logprobs"]
     return Request(
         model=draw(words),
         messages=conversation,
@@ -173,7 +173,7 @@ def requests(draw: Any) -> Request:
         temperature=draw(fractions),
         top_p=draw(fractions),
         logprobs=logprobs,
-        top_logprobs=draw(maybe),
+        top_logprobs=draw(maybe) if logprobs else None,
         response_format=draw(
             st.none()
             | st.sampled_from([ResponseFormat("text"), ResponseFormat("json")])

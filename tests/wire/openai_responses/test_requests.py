@@ -24,7 +24,10 @@ from rini.canon import (
     ToolResult,
     Video,
 )
-from rini.wire.codec import MalformedError, UnsupportedError
+from rini.wire.anthropic import ANTHROPIC
+from rini.wire.codec import Codec, EncodedRequest, MalformedError, UnsupportedError
+from rini.wire.gemini import GEMINI
+from rini.wire.openai_chat import OPENAI_CHAT
 from rini.wire.openai_responses import OPENAI_RESPONSES
 
 NAME = "openai_responses"
@@ -386,18 +389,106 @@ def test_what_has_no_equivalent():
         extras={"anthropic": {"a": 1}, "gemini": {"~note": 1}},
     )
     assert named == (
-        "extras.anthropic",
+        "a",
         "seed",
         "presence_penalty",
         "frequency_penalty",
         "messages[0].name",
-        "messages[0].parts[0].extras.gemini",
+        "messages[0].parts[0].x",
         "messages[0].parts[0].signature",
         "messages[1].parts[0]",
         "messages[2].parts[0].is_error",
-        "messages[2].parts[0].name",
         "reasoning.budget_tokens",
     )
+    called = Message("assistant", (ToolCall("c", "f"),), origin="gemini")
+    assert dropped(called, Message("tool", (ToolResult("c", name="g"),))) == ("messages[1].parts[0].name",)
+
+
+def asked_in(codec: Codec, **fields: Any) -> EncodedRequest:
+    """What a request of another format becomes."""
+    return OPENAI_RESPONSES.encode_request(codec.decode_request(json.dumps({"model": "m", **fields}).encode()))
+
+
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+CLAUDE: dict[str, Any] = {"max_tokens": 100, **CHAT}
+GOOGLE: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+
+
+def test_what_openai_has_in_both_formats_passes():
+    alike = {
+        "metadata": {"a": "b"},
+        "service_tier": "flex",
+        "prompt_cache_key": "k",
+        "prompt_cache_options": {"mode": "explicit"},
+        "prompt_cache_retention": "24h",
+        "safety_identifier": "s",
+        "store": True,
+        "moderation": {"model": "omni-moderation-latest"},
+    }
+    streams = {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}}
+    result = asked_in(OPENAI_CHAT, **CHAT, **alike, **streams, verbosity="low", response_format={"type": "json_object"})
+    assert result.dropped == ()
+    assert json.loads(result.body) == {
+        "model": "m",
+        "input": [{"role": "user", "content": "Hi"}],
+        **alike,
+        "text": {"verbosity": "low", "format": {"type": "json_object"}},
+        "stream": True,
+        "stream_options": {"include_obfuscation": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("codec", "fields", "named"),
+    [
+        (OPENAI_CHAT, {**CHAT, "prediction": {"type": "content"}, "reasoning": {"effort": "low"}}, ("prediction",)),
+        (
+            ANTHROPIC,
+            {**CLAUDE, "service_tier": "auto", "thinking": {"type": "disabled"}, "output_format": None},
+            ("service_tier",),
+        ),
+        (
+            GEMINI,
+            {**GOOGLE, "safetySettings": [], "systemInstruction": {"role": "x", "parts": []}},
+            ("safetySettings",),
+        ),
+    ],
+)
+def test_other_fields_of_other_formats_are_named_by_their_own_path(codec, fields, named):
+    assert asked_in(codec, **fields).dropped == named
+
+
+@pytest.mark.parametrize(
+    ("codec", "fields", "field"),
+    [
+        (OPENAI_CHAT, {**CHAT, "modalities": ["text", "audio"], "audio": {"voice": "ash"}}, "modalities"),
+        (OPENAI_CHAT, {**CHAT, "web_search_options": {}}, "web_search_options"),
+        (OPENAI_CHAT, {**CHAT, "logit_bias": {"1": 1}}, "logit_bias"),
+        (ANTHROPIC, {**CLAUDE, "mcp_servers": [{"url": "u"}]}, "mcp_servers"),
+        (ANTHROPIC, {**CLAUDE, "container": "c"}, "container"),
+        (GEMINI, {**GOOGLE, "cachedContent": "cachedContents/1"}, "cachedContent"),
+        (GEMINI, {**GOOGLE, "generationConfig": {"speechConfig": {"a": 1}}}, "generationConfig.speechConfig"),
+    ],
+)
+def test_what_only_another_format_can_answer_is_refused(codec, fields, field):
+    with pytest.raises(UnsupportedError) as found:
+        asked_in(codec, **fields)
+    assert found.value.field == field
+
+
+def test_what_is_asked_of_the_probabilities():
+    wanted = ["message.output_text.logprobs", "reasoning.encrypted_content"]
+    request = decoded(input="Hi", include=wanted, top_logprobs=2)
+    assert (request.logprobs, request.top_logprobs) == (True, 2)
+    assert OPENAI_CHAT.encode_request(request).dropped == ()
+    # By itself the number asks for nothing here, and is an error elsewhere.
+    alone = decoded(input="Hi", top_logprobs=2)
+    assert (alone.logprobs, alone.top_logprobs) == (None, None)
+    assert OPENAI_CHAT.encode_request(alone).dropped == ("top_logprobs",)
+    assert OPENAI_CHAT.encode_request(decoded(input="Hi", top_logprobs=0)).dropped == ()
+    for number in (0, 2):
+        assert back(input="Hi", top_logprobs=number)["top_logprobs"] == number
+    assert json.loads(asked_in(OPENAI_CHAT, **CHAT, logprobs=True, top_logprobs=2).body)["include"] == wanted[:1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from starlette.types import Scope
+
 from rini.api.dialects.errors import PASSED_ON
 from rini.turns.values import Begun
 
@@ -16,9 +18,16 @@ LONGEST_DROPPED = 4096
 _NOT_SHOWN = re.compile(r"[^ -~]")
 
 
-def head(begun: Begun, content_type: bytes, length: int | None = None) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a good answer: what was left out of the request, and what the provider told in its own."""
-    headers = [(b"content-type", content_type)]
+def request_id_in(name: bytes | None, scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the header ``name`` with the request's id; none where the SDK looks for no other than x-request-id."""
+    return [] if name is None else [(name, scope.get("rini.request_id", "").encode())]
+
+
+def head(
+    begun: Begun, content_type: bytes, more: list[tuple[bytes, bytes]], length: int | None = None
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a good answer: what was left out of the request, what the provider told in its own, and ``more``."""
+    headers = [(b"content-type", content_type), *more]
     if length is None:
         headers += [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
     else:

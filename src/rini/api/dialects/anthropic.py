@@ -29,6 +29,7 @@ class AnthropicMessages:
     """The dialect."""
 
     codec: Codec = ANTHROPIC
+    request_id: bytes | None = b"request-id"
 
     def read(self, scope: Scope, body: bytes) -> Asked:  # noqa: ARG002  # the body says it all
         """Return what is asked. Raises InvalidRequestError."""

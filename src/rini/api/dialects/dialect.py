@@ -35,9 +35,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dialect(Protocol):
-    """One dialect."""
+    """One dialect. ``request_id`` is the header in which its SDK looks for the request's id, beside x-request-id."""
 
     codec: Codec
+    request_id: bytes | None
 
     def read(self, scope: Scope, body: bytes) -> Asked:
         """Return what is asked. Raises InvalidRequestError."""

@@ -6,8 +6,8 @@ from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api.credentials import current_caller
-from rini.api.dialects.answer import head
-from rini.api.dialects.dialect import JSON, Asked, Dialect
+from rini.api.dialects.answer import head, request_id_in
+from rini.api.dialects.dialect import JSON, Dialect
 from rini.api.dialects.stream import DialectStream
 from rini.api.lean import ClientLeftError, read_body, while_connected
 from rini.canon.proofs import unproven
@@ -49,11 +49,13 @@ class DialectEndpoint:
                     headers=self._dialect.headers(scope),
                 ),
             )
+            headers = request_id_in(self._dialect.request_id, scope)
             if asked.stream:
-                await while_connected(receive, lambda: self._stream(ask, asked, send))
+                stream = DialectStream(send, self._dialect, asked, headers)
+                await while_connected(receive, lambda: self._stream(ask, stream))
             else:
                 answer = await while_connected(receive, lambda: self._whole(ask))
-                await self._send(answer, send)
+                await self._send(answer, send, headers)
         except ClientLeftError:
             return
 
@@ -65,7 +67,7 @@ class DialectEndpoint:
                 raise ShuttingDownError from None
             raise
 
-    async def _send(self, answer: Answer, send: Send) -> None:
+    async def _send(self, answer: Answer, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         begun = answer.begun
         outgoing = begun.outgoing
         kind = JSON
@@ -76,11 +78,10 @@ class DialectEndpoint:
         else:
             reply = answer.reply if outgoing.wire == self._dialect.codec.name else unproven(answer.reply)
             body = self._dialect.reply(reply, outgoing)
-        await send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, len(body))})
+        await send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, headers, len(body))})
         await send({"type": "http.response.body", "body": body})
 
-    async def _stream(self, ask: Ask, asked: Asked, send: Send) -> None:
-        stream = DialectStream(send, self._dialect, asked)
+    async def _stream(self, ask: Ask, stream: DialectStream) -> None:
         try:
             await self._turns.take(ask, stream)
         except RiniError as error:

@@ -63,19 +63,22 @@ def failure_of(error: RiniError, codec: Codec) -> Failure:
     )
 
 
-def rendering(codec: Codec) -> Render:
-    """Return what answers with an error as a provider of the format would."""
+def rendering(codec: Codec, request_id: bytes | None = None) -> Render:
+    """Return what answers with an error as a provider of the format would, in the header ``request_id`` too."""
 
-    def render(_scope: Scope, error: RiniError) -> ASGIApp:
+    def render(scope: Scope, error: RiniError) -> ASGIApp:
         failure = failure_of(error, codec)
+        own = {} if request_id is None else {request_id.decode(): scope.get("rini.request_id", "")}
         if failure.wire == codec.envelope and isinstance(error, ProviderError) and error.answer is not None:
             status, told, body = error.answer
-            headers = {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
+            headers = own | {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
             return Response(body, status, headers, told.get("content-type", "application/json"))
         status, body = codec.encode_failure(failure)
         if not isinstance(error, ProviderError) and type(error) is not InvalidRequestError:
-            status = error.status  # nobody else's word for it: a parameter that the provider has no equivalent of is 422
-        headers = {**error.headers, "x-rini-code": error.code}
+            status = (
+                error.status
+            )  # nobody else's word for it: a parameter that the provider has no equivalent of is 422
+        headers = {**own, **error.headers, "x-rini-code": error.code}
         return Response(body, status, headers, "application/json")
 
     return render

@@ -25,6 +25,8 @@ _head = msgspec.json.Decoder(_Head)
 class Gemini:
     """The dialect, for ``stream`` or whole answers: the path says which."""
 
+    request_id: bytes | None = None
+
     def __init__(self, *, stream: bool) -> None:
         self._stream = stream
         self._gemini = GeminiCodec()

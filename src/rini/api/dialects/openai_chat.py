@@ -36,6 +36,7 @@ class OpenAIChat:
     """The dialect."""
 
     codec: Codec = OPENAI_CHAT
+    request_id: bytes | None = None
 
     def read(self, scope: Scope, body: bytes) -> Asked:  # noqa: ARG002  # the body says it all
         """Return what is asked. Raises InvalidRequestError."""

@@ -37,6 +37,7 @@ class OpenAIResponses:
     """The dialect."""
 
     codec: Codec = OPENAI_RESPONSES
+    request_id: bytes | None = None
 
     def read(self, scope: Scope, body: bytes) -> Asked:  # noqa: ARG002  # the body says it all
         """Return what is asked. Raises InvalidRequestError, UnsupportedParameterError for what needs stored answers."""

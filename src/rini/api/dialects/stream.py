@@ -21,8 +21,9 @@ class DialectStream:
     What comes once the answer is finished is held back until it is booked: so the last bytes leave after the ledger's row is there.
     """
 
-    def __init__(self, send: Send, dialect: Dialect, asked: Asked) -> None:
+    def __init__(self, send: Send, dialect: Dialect, asked: Asked, headers: list[tuple[bytes, bytes]]) -> None:
         self.begun = False
+        self._headers = headers
         self._send = send
         self._dialect = dialect
         self._asked = asked
@@ -43,7 +44,7 @@ class DialectStream:
         elif self._asked.hides_usage:
             self._hider = UsageHider()
         kind = JSON if self._asked.json_array else EVENT_STREAM
-        await self._send({"type": "http.response.start", "status": 200, "headers": head(begun, kind)})
+        await self._send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, self._headers)})
         self.begun = True
 
     async def piece(self, data: bytes, events: list[Event]) -> None:

@@ -22,12 +22,20 @@ class CallIds:
     def __init__(self, messages: Iterable[Message]) -> None:
         self._taken = {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)} - {""}
         self._unanswered: deque[tuple[str, str]] = deque()
+        self._names: dict[str, str] = {}
         self._made = 0
 
     def call(self, call: ToolCall) -> str:
         """Return the id of ``call``."""
-        if call.id:
-            return _fitting(call.id)
+        call_id = _fitting(call.id) if call.id else self._new(call)
+        self._names[call_id] = call.name
+        return call_id
+
+    def name_of(self, call_id: str) -> str | None:
+        """Return the name of the call that got ``call_id``; None where there was none."""
+        return self._names.get(call_id)
+
+    def _new(self, call: ToolCall) -> str:
         while (call_id := f"call_{self._made}") in self._taken:
             self._made += 1
         self._made += 1

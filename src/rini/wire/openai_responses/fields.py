@@ -52,13 +52,3 @@ def split_item(fields: Mapping[str, Any]) -> tuple[Json, Json]:
         else:
             own[name] = value
     return own, item
-
-
-def name_foreign(extras: Extras | None, path: str, dropped: list[str]) -> None:
-    """Name the extras at ``path`` (empty: the request's own) that belong to other wire formats; notes say nothing to anyone."""
-    if not extras:
-        return
-    prefix = f"{path}." if path else ""
-    for wire, fields in extras.items():
-        if wire != NAME and not all(name.startswith(NOTE) for name in fields):
-            dropped.append(f"{prefix}extras.{wire}")

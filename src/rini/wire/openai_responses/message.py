@@ -23,15 +23,10 @@ from rini.canon import (
     with_extras,
 )
 from rini.wire.codec import MalformedError, UnsupportedError
+from rini.wire.foreign import name_foreign
 from rini.wire.openai_chat.json_value import NOTE, Json, as_list, as_object, left, pop_string
 from rini.wire.openai_responses.call_ids import CallIds
-from rini.wire.openai_responses.fields import (
-    ITEM,
-    NAME,
-    left_as_extras,
-    name_foreign,
-    own_extras,
-)
+from rini.wire.openai_responses.fields import ITEM, NAME, left_as_extras, own_extras
 from rini.wire.openai_responses.output import (
     Kind,
     call_item,
@@ -141,7 +136,7 @@ class MessageEncoder:
         """Return the items that ``message`` becomes. Raises UnsupportedError."""
         if (text := message.only_text) is not None and message.role != "tool":
             return [{"role": message.role, "content": text}]
-        name_foreign(message.extras, path, self._dropped)
+        name_foreign(message.extras, NAME, path, self._dropped)
         if message.name is not None:
             self._dropped.append(f"{path}.name")
         for index, part in enumerate(message.parts):
@@ -160,7 +155,7 @@ class MessageEncoder:
     def _name_foreign(self, part: Part, path: str) -> None:
         if isinstance(part, Opaque | Thinking):
             return
-        name_foreign(part.extras, path, self._dropped)
+        name_foreign(part.extras, NAME, path, self._dropped)
         if isinstance(part, Text | Image | ToolCall) and part.signature is not None:
             self._dropped.append(f"{path}.signature")
 
@@ -195,7 +190,8 @@ class MessageEncoder:
     def _result(self, part: ToolResult, path: str) -> Json:
         if part.is_error:
             self._dropped.append(f"{path}.is_error")
-        if part.name is not None:
+        call_id = self._ids.result(part.call_id, part.name, path)
+        if part.name is not None and part.name != self._ids.name_of(call_id):
             self._dropped.append(f"{path}.name")
         content: list[Part] = []
         for index, inner in enumerate(part.content):
@@ -208,7 +204,7 @@ class MessageEncoder:
         return {
             "type": own.pop("type", "function_call_output"),
             **own,
-            "call_id": self._ids.result(part.call_id, part.name, path),
+            "call_id": call_id,
             "output": encode_content(content, f"{path}.content", self._dropped),
         }
 

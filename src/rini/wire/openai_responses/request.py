@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from rini.canon import Reasoning, Request, ResponseFormat, Tool, extras_of, with_extras
+from rini.canon import Reasoning, Request, ResponseFormat, Tool, with_extras
 from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
+from rini.wire.foreign import name_foreign, refuse_foreign
 from rini.wire.openai_chat.json_value import (
     NOTE,
     Json,
@@ -18,8 +19,9 @@ from rini.wire.openai_chat.json_value import (
     pop_string,
     put_back,
 )
-from rini.wire.openai_responses.fields import NAME, encode, left_as_extras, name_foreign, note, own_extras
+from rini.wire.openai_responses.fields import NAME, encode, left_as_extras, note, own_extras
 from rini.wire.openai_responses.message import MessageEncoder, decode_input, split_instructions
+from rini.wire.openai_responses.shared import split_shared
 from rini.wire.openai_responses.tool import (
     decode_tool_choice,
     decode_tools,
@@ -48,6 +50,7 @@ _REPEATED = (
     "safety_identifier",
     "service_tier",
     "store",
+    "top_logprobs",
     "truncation",
 )
 
@@ -79,8 +82,8 @@ def decode_request(body: bytes, *, model: str | None, stream: bool | None) -> Re
         max_tokens=pop_integer(request, "max_output_tokens"),
         temperature=pop_number(request, "temperature"),
         top_p=pop_number(request, "top_p"),
-        logprobs=_decode_logprobs(request),
-        top_logprobs=pop_integer(request, "top_logprobs"),
+        logprobs=(logprobs := _decode_logprobs(request)),
+        top_logprobs=_decode_top_logprobs(request, asked=logprobs is True),
         response_format=_decode_response_format(request),
         reasoning=_decode_reasoning(request),
         user=pop_string(request, "user"),
@@ -95,10 +98,12 @@ def encode_request(request: Request) -> EncodedRequest:
     A request of another format is asked without being stored at OpenAI, and its thoughts are asked for in a form that can be sent back.
     """
     dropped: list[str] = []
-    name_foreign(request.extras, "", dropped)
+    refuse_foreign(request.extras, NAME)
+    shared, foreign = split_shared(request.extras)
+    name_foreign(foreign, NAME, "", dropped)
     form = note(request.extras, "input")
     _refuse(request, dropped, verbatim=form is not None)
-    own = own_extras(request.extras)
+    own = shared | own_extras(request.extras)
     body: Json = {} if request.model == "" else {"model": request.model}
     instructions, taken = split_instructions(request.messages)
     if instructions is not None:
@@ -112,12 +117,12 @@ def encode_request(request: Request) -> EncodedRequest:
     elif found or form != "none":
         body["input"] = found
     body = own | body
-    include = _encode_include(request, own, verbatim=form is not None)
-    if include or "include" in own:
+    include = _encode_include(request, own)
+    if include is not None:
         body["include"] = include
     if form is None:
         body.setdefault("store", False)
-    body |= _encode_options(request, dropped)
+    body |= _encode_options(request, own, dropped)
     tools = encode_tools(request.tools, dropped)
     if tools:
         body["tools"] = tools
@@ -135,7 +140,7 @@ def repeated_fields(request: Request) -> Json:
     """Return what an answer repeats of its request."""
     own = own_extras(request.extras)
     fields: Json = {name: own[name] for name in _REPEATED if name in own}
-    fields |= _encode_options(request, [])
+    fields |= _encode_options(request, own, [])
     fields["instructions"] = split_instructions(request.messages)[0]
     fields["tools"] = [tool for each in request.tools if (tool := _repeated_tool(each)) is not None]
     if request.tool_choice is not None:
@@ -173,31 +178,52 @@ def _decode_logprobs(request: Json) -> bool | None:
     include = request.get("include")
     if include is None:
         return None
-    return True if LOGPROBS in as_list(include, "include") else None
+    include = as_list(include, "include")
+    if all(name in (LOGPROBS, ENCRYPTED) for name in include):
+        # Both are said elsewhere: thoughts are kept for another provider's model whether they are asked for or not.
+        request[NOTE + "include"] = request.pop("include")
+    return True if LOGPROBS in include else None
 
 
-def _encode_include(request: Request, own: Json, *, verbatim: bool) -> list[Any]:
-    include: list[Any] = list(own.get("include") or ())
+def _decode_top_logprobs(request: Json, *, asked: bool) -> int | None:
+    """Take ``top_logprobs``, which asks for nothing by itself here, and is an error in other formats."""
+    number = pop_integer(request, "top_logprobs")
+    if number is None or asked:
+        return number
+    request["top_logprobs" if number else NOTE + "top_logprobs"] = number
+    return None
+
+
+def _encode_include(request: Request, own: Json) -> list[Any] | None:
+    """Return ``include``; None where it says nothing."""
+    told = note(request.extras, "include")
+    given: list[Any] | None = own.get("include") if told is None else told
+    include: list[Any] = list(given or ())
     if request.logprobs and LOGPROBS not in include:
         include.append(LOGPROBS)
     elif not request.logprobs:
         include = [name for name in include if name != LOGPROBS]
-    reasoning = request.reasoning
-    if verbatim or reasoning is None or ENCRYPTED in include:
-        return include
-    effort = _encode_reasoning(reasoning, []).get("reasoning", {}).get("effort")
-    if effort != "none" and (effort is not None or reasoning.enabled or reasoning.include):
+    if note(request.extras, "input") is None and ENCRYPTED not in include and _thinks(request.reasoning):
         include.append(ENCRYPTED)
-    return include
+    return include if include or given is not None else None
 
 
-def _encode_options(request: Request, dropped: list[str]) -> Json:
+def _thinks(reasoning: Reasoning | None) -> bool:
+    if reasoning is None:
+        return False
+    effort = _encode_reasoning(reasoning, []).get("reasoning", {}).get("effort")
+    return effort != "none" and bool(effort is not None or reasoning.enabled or reasoning.include)
+
+
+def _encode_options(request: Request, own: Json, dropped: list[str]) -> Json:
     options: Json = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
+    if "top_logprobs" not in options and (none := note(request.extras, "top_logprobs")) is not None:
+        options["top_logprobs"] = none
     if request.max_tokens is not None:
         options["max_output_tokens"] = request.max_tokens
-    text: Json = dict(extras_of(request.extras, NAME).get("text") or {})
+    text: Json = dict(own.get("text") or {})
     if request.response_format is not None:
-        name_foreign(request.response_format.extras, "response_format", dropped)
+        name_foreign(request.response_format.extras, NAME, "response_format", dropped)
         text["format"] = _encode_response_format(request.response_format)
     if text:
         options["text"] = text
@@ -212,7 +238,7 @@ def _encode_tool_use(request: Request, dropped: list[str], *, verbatim: bool) ->
         encoded["parallel_tool_calls"] = request.parallel_tool_calls
     choice = request.tool_choice
     if choice is not None:
-        name_foreign(choice.extras, "tool_choice", dropped)
+        name_foreign(choice.extras, NAME, "tool_choice", dropped)
         encoded["tool_choice"] = encode_tool_choice(choice, request.tools)
     if request.tools or verbatim:
         return encoded  # tools may come from a stored prompt or from the input
@@ -284,7 +310,7 @@ def _decode_reasoning(request: Json) -> Reasoning | None:
 
 
 def _encode_reasoning(reasoning: Reasoning, dropped: list[str]) -> Json:
-    name_foreign(reasoning.extras, "reasoning", dropped)
+    name_foreign(reasoning.extras, NAME, "reasoning", dropped)
     fields = own_extras(reasoning.extras)
     if reasoning.include:
         fields.setdefault("summary", "auto")

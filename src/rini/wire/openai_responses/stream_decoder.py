@@ -1,8 +1,9 @@
 """A streamed answer's bytes to events.
 
 An item begins with response.output_item.added, its contents come as deltas, and response.output_item.done holds the whole of it: what that
-says beyond the deltas (annotations, probabilities, the encrypted reasoning, a status) is told there, so that a stream adds up to
-what the whole answer is. Padding (``obfuscation``) is dropped, and so are the probabilities beside single deltas, which come again at the end.
+says beyond the deltas (annotations, the encrypted reasoning, a status) is told there, so that a stream adds up to what the whole
+answer is. Probabilities are those beside the deltas, where there are any: they come again at the end, rounded. Padding
+(``obfuscation``) is dropped.
 
 What happens inside of OpenAI's own tools is told as a new value of their Opaque: its status as it changes, and the item itself at the end.
 """
@@ -34,7 +35,7 @@ from rini.canon import (
 from rini.kit.sse import EventParser, EventTooLargeError
 from rini.wire.codec import MalformedError
 from rini.wire.openai_chat.failure import failure_in
-from rini.wire.openai_chat.json_value import NOTE, Json, as_object, as_string, decode
+from rini.wire.openai_chat.json_value import NOTE, Json, as_list, as_object, as_string, decode
 from rini.wire.openai_responses.failure import failure_of_event, failure_of_response
 from rini.wire.openai_responses.fields import ITEM, NAME, note
 from rini.wire.openai_responses.output import (
@@ -55,6 +56,7 @@ class _ContentDelta(msgspec.Struct, rename={"position": "content_index"}):
     output_index: int
     delta: str
     position: int = 0
+    logprobs: Any = None
 
 
 class _SummaryDelta(msgspec.Struct, rename={"position": "summary_index"}):
@@ -407,7 +409,12 @@ class ResponseStreamDecoder:
             self._at = delta.output_index
             self._position = delta.position
             self._piece = piece
-        if text:
+        if type(delta) is _ContentDelta and delta.logprobs and type(delta.logprobs) is list:
+            logprobs = as_list(delta.logprobs, "logprobs")
+            piece.told.setdefault("logprobs", []).extend(logprobs)
+            piece.received += len(text)
+            events.append(PartDelta(piece.index, text, extras=with_extras(NAME, {"logprobs": logprobs})))
+        elif text:
             piece.received += len(text)
             events.append(PartDelta(piece.index, text))
 

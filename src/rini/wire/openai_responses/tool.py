@@ -4,6 +4,7 @@ from typing import Any
 
 from rini.canon import Tool, ToolChoice, extras_of, with_extras
 from rini.wire.codec import MalformedError, UnsupportedError
+from rini.wire.foreign import name_foreign
 from rini.wire.openai_chat.json_value import (
     NOTE,
     Json,
@@ -15,7 +16,7 @@ from rini.wire.openai_chat.json_value import (
     pop_object,
     pop_string,
 )
-from rini.wire.openai_responses.fields import NAME, left_as_extras, name_foreign, note, own_extras
+from rini.wire.openai_responses.fields import NAME, left_as_extras, note, own_extras
 
 _MODES = ("auto", "required", "none")
 
@@ -34,7 +35,7 @@ def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> list[Any]:
                 raise UnsupportedError(NAME, f"tools[{index}]", f"it is a tool that only {tool.wire} has")
             encoded.append(tool.opaque)
             continue
-        name_foreign(tool.extras, f"tools[{index}]", dropped)
+        name_foreign(tool.extras, NAME, f"tools[{index}]", dropped)
         encoded.append(encode_function(tool))
     return encoded
 
