@@ -6,7 +6,8 @@ classes below it). docs/errors.md is made from this module.
 RiniError
 ├── BadRequestError               400 bad_request
 │   ├── ProviderKeyMissingError   400 provider_key_missing
-│   └── NoEmbeddingsError         400 no_embeddings
+│   ├── NoEmbeddingsError         400 no_embeddings
+│   └── NoThreadsError            400 thread_unsupported_request
 ├── NotAuthenticatedError         401 not_authenticated
 ├── SignupClosedError             403 signup_closed
 ├── TokenNotAllowedError          403 token_not_allowed
@@ -115,6 +116,17 @@ class NoEmbeddingsError(BadRequestError):
     """
 
     code = "no_embeddings"
+
+
+class NoThreadsError(BadRequestError):
+    """The request goes on with a conversation that Anthropic holds, and another provider is asked.
+
+    What to do: Send the whole conversation without `thread`, as Anthropic's SDK does by itself when it meets this error.
+    Fields: provider.
+    """
+
+    # Anthropic's word, which its SDK knows.
+    code = "thread_unsupported_request"
 
 
 class NotAuthenticatedError(RiniError):

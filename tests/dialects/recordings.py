@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -46,9 +47,10 @@ FORMATS = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI)
 _PATHS = {"openai_chat": "/v1/chat/completions", "openai_responses": "/v1/responses", "anthropic": "/v1/messages"}
 
 
-def recorded(form: Format) -> list[Exchange]:
+@cache
+def recorded(form: Format) -> tuple[Exchange, ...]:
     """The recorded calls of a format: what only lists or reads stored answers is none."""
-    return [each for each in exchanges(form.provider, *form.endpoints) if each.request["method"] == "POST"]
+    return tuple(each for each in exchanges(form.provider, *form.endpoints) if each.request["method"] == "POST")
 
 
 _RESPONSE = {

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 Path = tuple[str, ...]
@@ -60,7 +61,8 @@ def _json(text: str) -> Any:
         return None
 
 
-def _plain(value: Any) -> Any:
+@lru_cache(100_000)
+def _plain(value: str | float) -> str | float:
     if not isinstance(value, str):
         return float(value)
     return re.sub(r"[\s=]+", " ", value.replace("-", "+").replace("_", "/")).strip().lower()

@@ -7,16 +7,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from rini.canon import Image, Request
-from rini.errors import InvalidRequestError, UnsupportedParameterError
+from rini.canon import Request
 from rini.inference.call import post
 from rini.inference.estimate import conversation_tokens, text_tokens
-from rini.inference.target import Router, Target
+from rini.inference.target import Router
+from rini.inference.translation import images_in, read, written
 from rini.kit.http import Response, Transport
-from rini.providers.equivalents import who_has
 from rini.providers.failures import malformed_error
-from rini.providers.vision import image_limits
-from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
+from rini.wire.codec import MalformedError
 from rini.wire.token_counts import TokenCountCodec
 
 TOKENS_OF_AN_IMAGE = 1000
@@ -67,10 +65,12 @@ class Counting:
             path = counts.path(ask.model)
             response = await post(self._transport, target, path, ask.passes, ask.model, ask.headers)
             return Counted(answer=response)
-        request = _read(ask, target)
+        request = msgspec.structs.replace(
+            read(target, ask.model, lambda: ask.counts.decode_request(ask.body, model=ask.model)), model=ask.model
+        )
         if counts is None:
             return Counted(tokens=_estimate(request), estimated=True)
-        encoded = _written(counts, request, target)
+        encoded = written(target, counts.encode_request, request)
         response = await post(self._transport, target, counts.path(ask.model), encoded.body, ask.model)
         try:
             tokens = counts.decode_reply(response.body)
@@ -79,38 +79,7 @@ class Counting:
         return Counted(tokens=tokens, dropped=encoded.dropped)
 
 
-def _read(ask: CountAsk, target: Target) -> Request:
-    try:
-        request = ask.counts.decode_request(ask.body, model=ask.model)
-    except MalformedError as error:
-        raise InvalidRequestError(str(error)) from None
-    if request.tools and not target.tools:
-        raise UnsupportedParameterError(
-            f"tools: the model '{ask.model}' calls no tools; leave them out, or ask another model.",
-            parameter="tools",
-            provider=target.provider.name,
-        )
-    if _images(request):
-        image_limits(target.provider.name, ask.model)
-    return msgspec.structs.replace(request, model=ask.model)
-
-
-def _written(counts: TokenCountCodec, request: Request, target: Target) -> EncodedRequest:
-    name = target.provider.name
-    try:
-        return counts.encode_request(request)
-    except UnsupportedError as error:
-        sentence = f"{error}{who_has(error.field, name)}"
-        raise UnsupportedParameterError(sentence, parameter=error.field, provider=name) from error
-    except (MalformedError, RecursionError) as error:
-        raise InvalidRequestError("The request is nested too deeply to be written as JSON.") from error
-
-
 def _estimate(request: Request) -> int:
     tools = _encode([tool.opaque or (tool.name, tool.description, tool.parameters) for tool in request.tools])
     tokens_of_tools = text_tokens(tools.decode()) if request.tools else 0
-    return conversation_tokens(request.messages) + tokens_of_tools + TOKENS_OF_AN_IMAGE * _images(request)
-
-
-def _images(request: Request) -> int:
-    return sum(type(part) is Image for message in request.messages for part in message.parts)
+    return conversation_tokens(request.messages) + tokens_of_tools + TOKENS_OF_AN_IMAGE * images_in(request)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Self
 
 from rini.canon import Request
-from rini.errors import InvalidRequestError, UnsupportedParameterError
 from rini.inference.target import Target
-from rini.providers.equivalents import who_has
-from rini.wire.codec import MalformedError, UnsupportedError
+from rini.inference.translation import written
+from rini.wire.codec import MalformedError
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -62,7 +61,9 @@ class Outgoing:
         Raises UnsupportedParameterError for what the format has no equivalent of, InvalidRequestError for what cannot be written as JSON.
         """
         if self._body is None:
-            self._body = self._written(self.request)
+            encoded = written(self._target, self._target.codec.encode_request, self.request)
+            self._body = encoded.body
+            self.dropped += encoded.dropped
         return self._body
 
     @property
@@ -74,16 +75,3 @@ class Outgoing:
             except MalformedError:
                 self._request = Request(model=self.model, messages=(), stream=self.stream)
         return self._request
-
-    def _written(self, request: Request) -> bytes:
-        try:
-            encoded = self._target.codec.encode_request(request)
-        except UnsupportedError as error:
-            name = self._target.provider.name
-            sentence = f"{error}{who_has(error.field, name)}"
-            raise UnsupportedParameterError(sentence, parameter=error.field, provider=name) from error
-        except (MalformedError, RecursionError) as error:
-            # Read a moment ago, it is now a few levels deeper.
-            raise InvalidRequestError("The request is nested too deeply to be written as JSON.") from error
-        self.dropped += encoded.dropped
-        return encoded.body

@@ -2,13 +2,11 @@
 
 import msgspec
 
-from rini.canon import Image, Request
-from rini.errors import InvalidRequestError, UnsupportedParameterError
+from rini.canon import Request
+from rini.inference import translation
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
-from rini.providers.vision import image_limits
 from rini.turns.values import Given
-from rini.wire.codec import MalformedError
 
 
 def as_it_came(target: Target, model: str, given: Given) -> Outgoing | None:
@@ -20,18 +18,9 @@ def as_it_came(target: Target, model: str, given: Given) -> Outgoing | None:
 
 def read(target: Target, model: str, given: Given) -> Request:
     """Return the request in canon, for the model that is asked. Raises InvalidRequestError, UnsupportedParameterError, NoVisionError."""
-    try:
-        request = given.codec.decode_request(given.body, model=model, stream=given.stream)
-    except MalformedError as error:
-        raise InvalidRequestError(str(error)) from None
-    if request.tools and not target.tools:
-        raise UnsupportedParameterError(
-            f"tools: the model '{model}' calls no tools; leave them out, or ask another model.",
-            parameter="tools",
-            provider=target.provider.name,
-        )
-    if any(type(part) is Image for message in request.messages for part in message.parts):
-        image_limits(target.provider.name, model)
+    request = translation.read(
+        target, model, lambda: given.codec.decode_request(given.body, model=model, stream=given.stream)
+    )
     return msgspec.structs.replace(request, model=model, stream=given.stream)
 
 

@@ -97,7 +97,7 @@ def test_a_text(named):
     assert parts(events) == [Text("Hi", extras={NAME: {**own, "annotations": CITED, "logprobs": [TOKEN]}})]
     assert events[0] == Start("resp_1", "m", 5)
     assert [type(event) for event in events[1:4]] == [PartStart, PartDelta, PartDelta]
-    assert events[2] == PartDelta(0, "H")
+    assert events[2] == PartDelta(0, "H", extras={NAME: {"logprobs": [TOKEN]}})
     assert events[-2:] == [PartStop(0), Finish("stop", "completed")]
     assert parts(again(events)) == parts(events)
 
@@ -107,12 +107,36 @@ def test_a_text_without_deltas_or_without_the_events_around_them():
     done = item("done", 0, **MESSAGE, status="completed", content=[{**EMPTY, "text": "Hi"}])
     assert parts(decoded(CREATED, done, COMPLETED)) == whole
     assert parts(decoded(CREATED, TEXT[0], at("output_text.done", text="Hi"), done, COMPLETED)) == whole
-    assert parts(decoded(CREATED, TEXT[0], *TEXT[2:4], done, COMPLETED)) == whole
+    deltas = [at("output_text.delta", delta="H"), at("output_text.delta", delta="i")]
+    assert parts(decoded(CREATED, TEXT[0], *deltas, done, COMPLETED)) == whole
     last = {**COMPLETED, "response": {**COMPLETED["response"], "output": [done["item"]]}}
     assert parts(decoded(CREATED, last)) == whole
     assert parts(decoded(last)) == whole
-    assert parts(decoded(CREATED, TEXT[0], *TEXT[2:4], last)) == whole
-    assert parts(decoded(TEXT[2], TEXT[3], COMPLETED)) == [Text("Hi")]
+    assert parts(decoded(CREATED, TEXT[0], *deltas, last)) == whole
+    assert parts(decoded(*deltas, COMPLETED)) == [Text("Hi")]
+
+
+def test_probabilities_come_with_their_text():
+    exact = [{**TOKEN, "logprob": -0.06243133544921875}, {**TOKEN, "token": "!", "logprob": -0.5}]
+    rounded = {**WHOLE_TEXT, "annotations": [], "text": "Hi!", "logprobs": [{**TOKEN, "logprob": -0.0624}, exact[1]]}
+    events = decoded(
+        CREATED,
+        *TEXT[:2],
+        at("output_text.delta", delta="Hi", logprobs=exact[:1]),
+        at("output_text.delta", delta="!", logprobs=exact[1:]),
+        at("output_text.delta", delta="", logprobs={"a": 1}),
+        at("content_part.done", part=rounded),
+        item("done", 0, **MESSAGE, status="completed", content=[rounded]),
+        COMPLETED,
+    )
+    deltas = [event for event in events if isinstance(event, PartDelta) and event.text]
+    assert deltas == [
+        PartDelta(0, "Hi", extras={NAME: {"logprobs": exact[:1]}}),
+        PartDelta(0, "!", extras={NAME: {"logprobs": exact[1:]}}),
+    ]
+    (text,) = parts(events)
+    assert text.extras[NAME]["logprobs"] == exact
+    assert [event for event in again(events) if event in deltas] == deltas
 
 
 def test_a_message_of_several_parts():
@@ -415,7 +439,7 @@ def test_what_is_not_the_format(broken):
 def test_what_came_before_a_fault_is_told_first():
     decoder = OPENAI_RESPONSES.stream_decoder()
     assert collect(decoder.feed(sse(CREATED, *TEXT[:3]) + b"data: {\n\n")).choices[0].parts[0] == Text(
-        "H", extras={NAME: {"item.id": "msg_1"}}
+        "H", extras={NAME: {"item.id": "msg_1", "logprobs": [TOKEN]}}
     )
     with pytest.raises(MalformedError):
         decoder.feed(b"")

@@ -1,6 +1,7 @@
 """Anthropic's messages: POST /v1/messages."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from starlette.types import Scope
@@ -8,7 +9,7 @@ from starlette.types import Scope
 from rini.api.dialects.dialect import Asked, changed
 from rini.api.lean import decode_body
 from rini.canon import Reply
-from rini.errors import InvalidRequestError
+from rini.errors import InvalidRequestError, NoThreadsError
 from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
 from rini.wire.anthropic import ANTHROPIC
@@ -22,7 +23,12 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
 
 
+class _Held(msgspec.Struct):
+    thread: Any = None
+
+
 _head = msgspec.json.Decoder(_Head)
+_held = msgspec.json.Decoder(_Held)
 
 
 class AnthropicMessages:
@@ -39,8 +45,13 @@ class AnthropicMessages:
         return Asked(name=head.model, stream=head.stream is True, body=body)
 
     def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:
-        """Return the body as Anthropic gets it; None for what must be translated."""
+        """Return the body as Anthropic gets it; None for what must be translated. Raises NoThreadsError."""
         if PROVIDERS[provider].codec.name != self.codec.name:
+            if b'"thread"' in asked.body and _held.decode(asked.body).thread is not None:
+                raise NoThreadsError(
+                    "thread: only Anthropic holds conversations; leave it out and send the whole conversation.",
+                    provider=provider,
+                )
             return None
         return asked.body if asked.name == model else changed(asked.body, model=model)
 

@@ -68,8 +68,9 @@ def error_body(failure: Failure) -> Mapping[str, Any]:
         error["message"] = f"prompt is too long: {failure.message}"
     if failure.wire == WIRE:
         error["type"] = failure.type or error["type"]
-        if failure.code is not None:
-            error["details"] = {"error_code": failure.code}
+    # A failure that came over no wire is this server's own.
+    if failure.wire in (None, WIRE) and failure.code is not None:
+        error["details"] = {"error_code": failure.code}
     return {"type": "error", "error": error, "request_id": None}
 
 

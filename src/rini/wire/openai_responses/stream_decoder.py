@@ -34,8 +34,9 @@ from rini.canon import (
 )
 from rini.kit.sse import EventParser, EventTooLargeError
 from rini.wire.codec import MalformedError
+from rini.wire.logprobs import tokens_for_responses, tokens_of
 from rini.wire.openai_chat.failure import failure_in
-from rini.wire.openai_chat.json_value import NOTE, Json, as_list, as_object, as_string, decode
+from rini.wire.openai_chat.json_value import NOTE, Json, as_object, as_string, decode
 from rini.wire.openai_responses.failure import failure_of_event, failure_of_response
 from rini.wire.openai_responses.fields import ITEM, NAME, note
 from rini.wire.openai_responses.output import (
@@ -409,8 +410,9 @@ class ResponseStreamDecoder:
             self._at = delta.output_index
             self._position = delta.position
             self._piece = piece
-        if type(delta) is _ContentDelta and delta.logprobs and type(delta.logprobs) is list:
-            logprobs = as_list(delta.logprobs, "logprobs")
+        logprobs = tokens_of(delta.logprobs) if type(delta) is _ContentDelta and delta.logprobs else None
+        if logprobs:
+            logprobs = tokens_for_responses(logprobs)
             piece.told.setdefault("logprobs", []).extend(logprobs)
             piece.received += len(text)
             events.append(PartDelta(piece.index, text, extras=with_extras(NAME, {"logprobs": logprobs})))
