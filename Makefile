@@ -41,10 +41,11 @@ bench: $(VENV)/.dev  ## the figures in docs/performance.md, measured here and no
 bench-peers: $(VENV)/.dev  ## Rini beside other gateways, which are installed outside the project (RINI_PEERS_DIR)
 	$(BIN)/python -m bench.peers
 
-docs: $(VENV)/.dev  ## the tables in docs/settings.md, errors.md and logs.md and .env.example, from the source
+docs: $(VENV)/.dev  ## the tables in docs/settings.md, errors.md, logs.md and translation.md and .env.example, from the source
 	$(BIN)/python -m tests.support.settings_page
 	$(BIN)/python -m tests.support.errors_page
 	$(BIN)/python -m tests.support.logs_page
+	$(BIN)/python -m tests.support.dialects_page
 
 lock: $(VENV)/.dev  ## pin every dependency anew, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv

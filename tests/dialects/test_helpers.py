@@ -230,6 +230,8 @@ def test_anthropic_runs_tools(world: World, clients: Clients, behind: Behind, st
     assert last.content[0].text == "It is rainy."
     assert asked == ["Seoul"]
     assert len(requests) == 2
+    if behind.name != "anthropic":  # which holds the conversation itself
+        assert [len(request.messages) for request in requests] == [1, 3]
 
 
 # -- Google ------------------------------------------------------------------------------------------

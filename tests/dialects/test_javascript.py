@@ -43,8 +43,9 @@ def answer(request: Request) -> Reply | Broken:
         return Broken(Failure("rate_limited", "Not so fast.", retry_after=7))
     if text == "break":
         return Broken(Failure("overloaded", "I am full."), reply(Text("hello there")))
-    if text == "count":
-        return reply(Text(f"{len(request.messages)} messages"))
+    if text == "again":
+        said = "".join(plain_text(each.parts) for each in request.messages if each.role == "assistant")
+        return reply(Text(f"I said: {said}"))
     return reply(Text("hello there, you"))
 
 
@@ -117,6 +118,6 @@ def test_anthropic(world: World):
 def test_google(world: World):
     check(
         told(world, "google.mjs"),
-        COMMON | {"chat": {"text": "hello there, you", "again": "3 messages"}},
+        COMMON | {"chat": {"text": "hello there, you", "again": "I said: hello there, you"}},
         {"error": ("ApiError", "Not so fast."), "error, streamed": ("ApiError", "I am full.")},
     )

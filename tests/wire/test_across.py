@@ -465,7 +465,6 @@ FEATURES = {
             "anthropic": {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
             "gemini": {"generationConfig.thinkingConfig": {"thinkingBudget": 24576}},
         },
-        but={("anthropic", "gemini"): {"generationConfig.thinkingConfig": {"thinkingBudget": -1}}},
     ),
     "thinking with a budget": Feature(
         {

@@ -69,9 +69,15 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+WATCHED_AFTER_SECONDS = 0.02
+"""How long an answer may take before its client is watched: to watch costs more than most of what a quick answer takes."""
+
+
 async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
     """Do ``work``, which is cancelled when the client leaves. Raises ClientLeftError then."""
     task = cast("asyncio.Task[Any]", asyncio.current_task())
+    loop = asyncio.get_running_loop()
+    watcher: asyncio.Task[None] | None = None
     left = False
 
     async def watch() -> None:
@@ -81,7 +87,11 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) ->
         left = True
         task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
+
+    timer = loop.call_later(WATCHED_AFTER_SECONDS, begin)
     try:
         return await work()
     except asyncio.CancelledError:
@@ -90,7 +100,9 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) ->
         task.uncancel()
         raise ClientLeftError from None
     finally:
-        watcher.cancel()
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
 
 
 async def send_json(send: Send, status: int, body: bytes) -> None:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
 
 from rini.canon import (
     Event,
@@ -10,6 +13,7 @@ from rini.canon import (
     PartStart,
     Reply,
     ReplyBuilder,
+    Start,
     StreamFailure,
     ToolResult,
 )
@@ -18,6 +22,7 @@ from rini.inference.call import Stream, complete
 from rini.inference.meter import Meter
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
+from rini.kit.clock import now
 from rini.kit.http import Transport
 from rini.providers.failures import blocked_error, failure_error, malformed_error
 from rini.telemetry import metrics
@@ -28,6 +33,8 @@ from rini.turns.values import Begun, Given, Listener, Loaded
 from rini.usage.usage_record import Outcome, UsageRecord
 
 _NOTHING: Mapping[str, str] = {}
+
+Told = TypeVar("Told", Reply, Start)
 
 
 class RunningCall:
@@ -109,7 +116,7 @@ class RunningCall:
         """Get the answer; with a ``listener`` piece by piece. Raises RiniError."""
         if listener is None:
             reply, response = await complete(transport, self.target, self.outgoing)
-            self._whole = reply if self.outgoing.passes else self._call_ids.complete(reply)
+            self._whole = reply if self.outgoing.passes else _dated(self._call_ids.complete(reply))
             self._body, self._headers = response.body, response.headers
         else:
             await self._stream(transport, listener)
@@ -156,8 +163,11 @@ class RunningCall:
             if self.outgoing.passes:
                 await listener.piece(data, events)
             return
-        if self.meter.awaits_first_token and any(isinstance(event, PartStart | PartDelta) for event in events):
-            self.meter.first_token()
+        if self.meter.awaits_first_token:
+            if not self.outgoing.passes:
+                events[:] = [_dated(event) if type(event) is Start else event for event in events]
+            if any(isinstance(event, PartStart | PartDelta) for event in events):
+                self.meter.first_token()
         if not self.outgoing.passes:
             self._call_ids.give(events)
         add = self._builder.add
@@ -186,3 +196,8 @@ class RunningCall:
             raise malformed_error("it holds no answer.", self.target.provider)
         if self._given is None and all(not choice.parts and choice.finish_reason == "safety" for choice in choices):
             raise blocked_error(self.target.provider, self.outgoing.model)
+
+
+def _dated(told: Told) -> Told:
+    """Return it with a time: an answer whose provider told none (Anthropic, Google) is one of now."""
+    return told if told.created else msgspec.structs.replace(told, created=int(now().timestamp()))

@@ -12,7 +12,20 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from rini.canon import Choice, Event, Extras, Finish, Meta, PartDelta, PartStart, PartStop, Reply, Text, extras_of
+from rini.canon import (
+    Choice,
+    Event,
+    Extras,
+    Finish,
+    Meta,
+    PartDelta,
+    PartStart,
+    PartStop,
+    Reply,
+    Request,
+    Text,
+    extras_of,
+)
 
 CHAT: Final = "openai_chat"
 RESPONSES: Final = "openai_responses"
@@ -25,9 +38,9 @@ Token = dict[str, Any]
 """A token as chat completions have it: ``token``, ``logprob``, ``bytes`` (None: unknown) and ``top_logprobs``, a list of the like."""
 
 
-def is_translated(source: str, target: str) -> bool:
-    """Whether one wire format's probabilities can be told in another's words."""
-    return source != target and source in _FIELD and target in _FIELD
+def are_wanted(request: Request, source: str, target: str) -> bool:
+    """Whether ``request`` asked for probabilities, which come in the format ``source`` and can be told in ``target``'s words."""
+    return bool(request.logprobs or request.top_logprobs) and source != target and {source, target} <= _FIELD.keys()
 
 
 def translated(reply: Reply, source: str, target: str) -> Reply:

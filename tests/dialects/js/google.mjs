@@ -33,7 +33,7 @@ await run({
     const chat = client.chats.create({ model });
     let text = "";
     for await (const chunk of await chat.sendMessageStream({ message: "hi" })) text += chunk.text ?? "";
-    const again = await chat.sendMessage({ message: "count" });
+    const again = await chat.sendMessage({ message: "again" });
     return { text, again: again.text };
   },
   tools: async (model) => {

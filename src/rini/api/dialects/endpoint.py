@@ -16,6 +16,7 @@ from rini.kit.draining import process as draining
 from rini.models.naming import ModelNames
 from rini.turns.turn import Turns
 from rini.turns.values import Answer, Ask, Given
+from rini.wire import logprobs
 
 
 class DialectEndpoint:
@@ -76,7 +77,11 @@ class DialectEndpoint:
             body = answer.body
             kind = begun.headers.get("content-type", "application/json").encode("latin-1")
         else:
-            reply = answer.reply if outgoing.wire == self._dialect.codec.name else unproven(answer.reply)
+            reply, wire = answer.reply, self._dialect.codec.name
+            if outgoing.wire != wire:
+                reply = unproven(reply)
+                if logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
+                    reply = logprobs.translated(reply, outgoing.wire, wire)
             body = self._dialect.reply(reply, outgoing)
         await send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, headers, len(body))})
         await send({"type": "http.response.body", "body": body})

@@ -9,6 +9,7 @@ from rini.canon import Event, Finish, PartDelta, PartStart, StreamFailure, ToolC
 from rini.canon.proofs import Unproving
 from rini.errors import RiniError
 from rini.turns.values import Begun
+from rini.wire import logprobs
 from rini.wire.codec import StreamEncoder
 from rini.wire.openai_chat.usage_hider import UsageHider
 
@@ -29,6 +30,7 @@ class DialectStream:
         self._asked = asked
         self._encoder: StreamEncoder | None = None
         self._unproving: Unproving | None = None
+        self._logprobs: logprobs.LogprobsTranslation | None = None
         self._hider: UsageHider | None = None
         self._held = b""
         self._last = b""
@@ -39,8 +41,11 @@ class DialectStream:
         outgoing = begun.outgoing
         if not outgoing.passes:
             self._encoder = self._dialect.encoder(self._asked, outgoing)
-            if outgoing.wire != self._dialect.codec.name:
+            wire = self._dialect.codec.name
+            if outgoing.wire != wire:
                 self._unproving = Unproving()
+                if logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
+                    self._logprobs = logprobs.LogprobsTranslation(outgoing.wire, wire)
         elif self._asked.hides_usage:
             self._hider = UsageHider()
         kind = JSON if self._asked.json_array else EVENT_STREAM
@@ -53,6 +58,8 @@ class DialectStream:
         if encoder is not None:
             if self._unproving is not None:
                 events = [self._unproving.event(event) for event in events]
+            if self._logprobs is not None:
+                events = self._logprobs.events(events)
             data = b"".join([encoder.feed(event) for event in events])
         elif self._hider is not None:
             data = self._hider.feed(data)

@@ -47,6 +47,7 @@ class GeminiStreamEncoder:
         self._choices: dict[int, _Choice] = {}
         self._texts: dict[tuple[int, int], _TextPart] = {}
         self._wholes: dict[tuple[int, int], ReplyBuilder] = {}
+        self._ending: tuple[int, dict[str, Any]] | None = None  # a choice that finished, whose last chunk waits for the usage
         self._failed = False
 
     def feed(self, event: Event) -> bytes:
@@ -90,7 +91,7 @@ class GeminiStreamEncoder:
             case Finish():
                 return self._finish(event)
             case StreamFailure():
-                waiting = self._stop_unfinished()
+                waiting = self._end() + self._stop_unfinished()
                 self._failed = True
                 return waiting + self._framed(encode_failure(event.failure)[1])
             case PartDelta():
@@ -101,7 +102,7 @@ class GeminiStreamEncoder:
         """Return the bytes that end the stream."""
         waiting = b""
         if not self._failed:
-            waiting += self._stop_unfinished()
+            waiting += self._stop_unfinished() + self._end()
             late = [index for index, choice in self._choices.items() if choice.meta]
             for index in late:
                 waiting += self._chunk(index, None, {})
@@ -185,7 +186,7 @@ class GeminiStreamEncoder:
         return waiting
 
     def _finish(self, event: Finish) -> bytes:
-        waiting = b""
+        waiting = self._end()
         for key in [key for key in (*self._texts, *self._wholes) if key[0] == event.choice]:
             waiting += self._stop_part(key)
         self._note(event.choice, event.extras)
@@ -193,9 +194,16 @@ class GeminiStreamEncoder:
         blocked = event.reason == "safety" and event.raw is None and not choice.has_parts
         if blocked and block_reason(extras_of(self._top_merged, WIRE)):
             return waiting
+        self._ending = event.choice, finish_fields(event.reason, event.raw, choice.calls_lost)
+        return waiting
+
+    def _end(self) -> bytes:
+        """Return the chunk of the finish that waits, if one does: the usage goes along, for SDKs expect candidates in every chunk."""
+        if self._ending is None:
+            return b""
+        (index, fields), self._ending = self._ending, None
         # The last chunk of a text ends with an empty one, as Gemini's often does: SDKs read its text.
-        fields = finish_fields(event.reason, event.raw, choice.calls_lost)
-        return waiting + self._chunk(event.choice, [{"text": ""}], fields)
+        return self._chunk(index, [{"text": ""}], fields)
 
     def _note(self, choice: int | None, extras: Extras | None) -> None:
         """Keep fields for the next chunk: merged as events are, since Gemini replaces what it repeats."""

@@ -90,8 +90,8 @@ def _wanted(reasoning: Reasoning, model: str, dropped: list[str], *, leveled: bo
             if _BY_BUDGET.search(model)
             else {"thinkingLevel": _nearest("minimal", model).upper()}
         )
-    if budget is not None:
-        # Only one of the two may be given (ThinkingConfig, Gemini API reference).
+    # A budget that the model decides says less than an effort, and only one of the two may be given (ThinkingConfig, Gemini API reference).
+    if budget is not None and (budget >= 0 or effort not in _BUDGETS):
         if effort is not None and not leveled:
             dropped.append("reasoning.effort")
         fitted = _within(budget, model)
