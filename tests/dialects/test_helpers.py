@@ -81,7 +81,11 @@ def calls_weather(world: World, behind: Behind) -> list[Request]:
 def asks_for_a_person(request: Request) -> bool:
     """Whether a schema with just the two fields was asked for."""
     wanted = request.response_format
-    return wanted is not None and wanted.kind == "json_schema" and set((wanted.schema or {})["properties"]) == {"name", "age"}
+    return (
+        wanted is not None
+        and wanted.kind == "json_schema"
+        and set((wanted.schema or {})["properties"]) == {"name", "age"}
+    )
 
 
 # -- OpenAI, chat completions ------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def test_openai_responses_run_tools(world: World, clients: Clients, behind: Behi
 
 
 def _as_responses_tool(tool: Any) -> Any:
-    from openai.lib._tools import ResponsesPydanticFunctionTool  # noqa: PLC0415, PLC2701  # the runner takes no other
+    from openai.lib._tools import ResponsesPydanticFunctionTool  # the runner takes no other
 
     function = tool["function"]
     return ResponsesPydanticFunctionTool({"type": "function", **function}, City)
@@ -362,7 +366,9 @@ def test_thoughts_stream_as_thoughts(world: World, clients: Clients):
     assert "".join(each.content or "" for each in deltas) == "hello"
     assert "".join(getattr(each, "reasoning_content", None) or "" for each in deltas) == "I count the letters."
     with clients.openai.responses.stream(model=model, input="hi") as events:
-        thoughts = [event.delta for event in events if event.type.startswith("response.reasoning") and hasattr(event, "delta")]
+        thoughts = [
+            event.delta for event in events if event.type.startswith("response.reasoning") and hasattr(event, "delta")
+        ]
         assert events.get_final_response().output_text == "hello"
     assert "".join(str(each) for each in thoughts) == "I count the letters."
     chunks = list(clients.google.models.generate_content_stream(model=model, contents="hi"))

@@ -22,7 +22,9 @@ NODE = shutil.which("node")
 
 pytestmark = [
     pytest.mark.skipif(NODE is None, reason="node is not installed"),
-    pytest.mark.skipif(not (Path(SDKS) / "node_modules").is_dir(), reason="RINI_JS_SDKS names no folder with node_modules"),
+    pytest.mark.skipif(
+        not (Path(SDKS) / "node_modules").is_dir(), reason="RINI_JS_SDKS names no folder with node_modules"
+    ),
 ]
 
 ANN = {"name": "Ann", "age": 7}

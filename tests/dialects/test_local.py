@@ -1,7 +1,6 @@
 """Each SDK before the model in the box."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
-    settings = {"RINI_LOCAL_MODEL": "on", "RINI_LOG_LEVEL": "error"}
+    settings = {"RINI_LOCAL_MODEL": "on_demand", "RINI_LOG_LEVEL": "error"}
     server = Server(tmp_path_factory.mktemp("boxed"), settings).start()
     user = server.user()
     assert user.token is not None

@@ -67,7 +67,10 @@ def test_the_ledger_is_equal_whichever_dialect_asked(world: World, behind: Behin
     assert same.count(same[0]) == 8
     assert [row["stream"] for row in found] == [False, True] * 4
     assert [row["endpoint"] for row in found[:6:2]] == ["/v1/chat/completions", "/v1/responses", "/v1/messages"]
-    assert [row["endpoint"].partition("{model}")[2] for row in found[6:]] == [":generateContent", ":streamGenerateContent"]
+    assert [row["endpoint"].partition("{model}")[2] for row in found[6:]] == [
+        ":generateContent",
+        ":streamGenerateContent",
+    ]
     if behind.name != "compatible":
         assert float(found[0]["cost_usd"]) > 0
 

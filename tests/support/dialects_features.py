@@ -57,6 +57,13 @@ PERSON = {
 }
 
 
+def said(request: Request) -> list[tuple[str, str]]:
+    """The roles and texts of a request."""
+    return [
+        ("system" if each.role == "developer" else each.role, plain_text(each.parts)) for each in request.messages
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Feature:
     """One row.
@@ -69,7 +76,7 @@ class Feature:
     name: str
     asks: Mapping[str, Mapping[str, Any]]
     answer: Reply = HELLO
-    reached: Callable[[Request], Any] = lambda request: said(request)
+    reached: Callable[[Request], Any] = said
     wanted: Any = field(default_factory=lambda: [("user", "hi")])
     got: Callable[[Got], Any] = lambda got: got.text
     told: Any = "hello there, you"
@@ -78,13 +85,6 @@ class Feature:
 
 class ByDialect(dict[str, Any]):
     """A value that depends on the dialect."""
-
-
-def said(request: Request) -> list[tuple[str, str]]:
-    """The roles and texts of a request."""
-    return [
-        ("system" if each.role == "developer" else each.role, plain_text(each.parts)) for each in request.messages
-    ]  # fmt: skip
 
 
 def asking(

@@ -11,7 +11,6 @@ import msgspec
 from rini.canon import Image, Media, Message, Text
 from rini.errors import NotFoundError
 from rini.files.headers import BrokenImageError, ImageInfo, read_header, type_of
-from rini.files.images import fitted, inspect, unhurried
 from rini.files.names import safe_filename
 from rini.files.store import Files
 from rini.providers.vision import ImageLimits, image_limits
@@ -38,6 +37,9 @@ class Images:
         upload = ask.image
         if upload is None:
             return ask
+        # Late, here and below: Pillow takes 3 MB that a process without images need not spend.
+        from rini.files.images import inspect, unhurried  # noqa: PLC0415
+
         limits = image_limits(ask.provider, ask.model)
         info = await unhurried(inspect, upload.data)
         image = Image(await unhurried(_media, upload.data, info, limits))
@@ -95,6 +97,8 @@ class Images:
     async def _fetched(self, ask: Ask, image: Image, reference: str, limits: ImageLimits) -> Image | Text:
         media = self._kept.get((reference, limits))
         if media is None:
+            from rini.files.images import unhurried  # noqa: PLC0415
+
             try:
                 data = await self._files.read(ask.user_id, reference)
                 media = await unhurried(_media_of_stored, data, limits)
@@ -116,6 +120,8 @@ class Images:
 
 
 def _media(data: bytes, info: ImageInfo, limits: ImageLimits) -> Media:
+    from rini.files.images import fitted  # noqa: PLC0415
+
     image = fitted(data, info, limits)
     return Media(data=base64.b64encode(image.data).decode(), mime_type=image.mime_type)
 

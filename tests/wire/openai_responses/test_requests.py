@@ -476,6 +476,31 @@ def test_what_only_another_format_can_answer_is_refused(codec, fields, field):
     assert found.value.field == field
 
 
+def test_marks_for_openais_cache_pass():
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    result = asked_in(
+        OPENAI_CHAT,
+        messages=[
+            {"role": "system", "content": [{"type": "text", "text": "a", **mark}]},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://u"}, **mark}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "b", **mark}]},
+        ],
+    )
+    assert result.dropped == ("messages[2].parts[0].prompt_cache_breakpoint",)
+    assert json.loads(result.body)["input"] == [
+        {"role": "system", "content": [{"type": "input_text", "text": "a", **mark}]},
+        {"role": "user", "content": [{"type": "input_image", "image_url": "https://u", **mark}]},
+        {"role": "assistant", "content": "b"},
+    ]
+
+
+def test_that_thoughts_are_shown_is_nothing_of_this_format_alone():
+    request = decoded(input="Hi", reasoning={"effort": "low", "summary": "auto"})
+    assert request.reasoning == Reasoning(effort="low", include=True)
+    assert encoded(request)["reasoning"] == {"effort": "low", "summary": "auto"}
+    assert GEMINI.encode_request(request).dropped == ()
+
+
 def test_what_is_asked_of_the_probabilities():
     wanted = ["message.output_text.logprobs", "reasoning.encrypted_content"]
     request = decoded(input="Hi", include=wanted, top_logprobs=2)

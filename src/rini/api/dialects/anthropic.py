@@ -1,5 +1,6 @@
 """Anthropic's messages: POST /v1/messages."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from rini.providers.catalog import PROVIDERS
 from rini.wire.anthropic import ANTHROPIC
 from rini.wire.codec import Codec, StreamEncoder
 
+# Thoughts of another provider's model: Anthropic refuses them, so that they must be left out.
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 _PASSED_ON = frozenset((b"anthropic-beta", b"anthropic-version"))
 
 
@@ -52,6 +55,8 @@ class AnthropicMessages:
                     "thread: only Anthropic holds conversations; leave it out and send the whole conversation.",
                     provider=provider,
                 )
+            return None
+        if _UNSIGNED.search(asked.body):
             return None
         return asked.body if asked.name == model else changed(asked.body, model=model)
 

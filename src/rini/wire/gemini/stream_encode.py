@@ -47,7 +47,9 @@ class GeminiStreamEncoder:
         self._choices: dict[int, _Choice] = {}
         self._texts: dict[tuple[int, int], _TextPart] = {}
         self._wholes: dict[tuple[int, int], ReplyBuilder] = {}
-        self._ending: tuple[int, dict[str, Any]] | None = None  # a choice that finished, whose last chunk waits for the usage
+        self._ending: tuple[int, dict[str, Any]] | None = (
+            None  # a choice that finished, whose last chunk waits for the usage
+        )
         self._failed = False
 
     def feed(self, event: Event) -> bytes:

@@ -38,6 +38,7 @@ from rini.wire.openai_responses.output import (
     reasoning_item,
 )
 from rini.wire.openai_responses.part import decode_content, encode_content, own_value
+from rini.wire.openai_responses.shared import split_shared_of_content
 
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 # What a client answers to OpenAI's own tools, and other items that no model writes.
@@ -140,7 +141,7 @@ class MessageEncoder:
         if message.name is not None:
             self._dropped.append(f"{path}.name")
         for index, part in enumerate(message.parts):
-            self._name_foreign(part, f"{path}.parts[{index}]")
+            self._name_foreign(part, f"{path}.parts[{index}]", written=message.role == "assistant")
         match message.role:
             case "assistant":
                 return self._assistant(message, path)
@@ -152,10 +153,13 @@ class MessageEncoder:
             case "user" | "tool":
                 return self._results_and_rest(message, path)
 
-    def _name_foreign(self, part: Part, path: str) -> None:
+    def _name_foreign(self, part: Part, path: str, *, written: bool = False) -> None:
+        """Name what is left out of a part; ``written``: a model wrote it."""
         if isinstance(part, Opaque | Thinking):
             return
-        name_foreign(part.extras, NAME, path, self._dropped)
+        content = isinstance(part, Text | Image | Document) and not written
+        extras = split_shared_of_content(part.extras)[1] if content else part.extras
+        name_foreign(extras, NAME, path, self._dropped)
         if isinstance(part, Text | Image | ToolCall) and part.signature is not None:
             self._dropped.append(f"{path}.signature")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rini.canon import Audio, Document, Image, Media, Opaque, Part, Refusal, Text
+from rini.canon import Audio, Document, Extras, Image, Media, Opaque, Part, Refusal, Text
 from rini.wire.codec import MalformedError, UnsupportedError
 from rini.wire.openai_chat.json_value import (
     NOTE,
@@ -17,6 +17,7 @@ from rini.wire.openai_chat.json_value import (
     put_back,
 )
 from rini.wire.openai_responses.fields import NAME, left_as_extras, note, own_extras
+from rini.wire.openai_responses.shared import split_shared_of_content
 
 # Only the plainest form is taken apart, so that putting it together again gives the same text.
 _DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+);base64,", re.ASCII)
@@ -70,7 +71,7 @@ def encode_part(part: Part, path: str, dropped: list[str]) -> Any:
     """Return one part of an input message. Raises UnsupportedError."""
     match part:
         case Text():
-            return {**own_extras(part.extras), "type": "input_text", "text": part.text}
+            return {**_fields(part.extras), "type": "input_text", "text": part.text}
         case Image():
             return _encode_image(part, path)
         case Document():
@@ -124,7 +125,7 @@ def _decode_image(item: Json) -> Part:
 
 def _encode_image(part: Image, path: str) -> Json:
     media = part.media
-    encoded: Json = {**own_extras(part.extras), "type": "input_image"}
+    encoded: Json = {**_fields(part.extras), "type": "input_image"}
     if media.url is not None:
         encoded["image_url"] = _fetched(media.url, path)
     elif media.data is not None:
@@ -161,7 +162,7 @@ def _encode_document(part: Document, path: str, dropped: list[str]) -> Json:
         if part.name is not None:
             dropped.append(f"{path}.name")
         return {"type": "input_text", "text": part.text}
-    encoded: Json = {**own_extras(part.extras), "type": "input_file"}
+    encoded: Json = {**_fields(part.extras), "type": "input_file"}
     if media.data is not None:
         mime = media.mime_type
         encoded["file_data"] = media.data if mime is None else f"data:{mime};base64,{media.data}"
@@ -207,6 +208,10 @@ def _encode_audio(part: Audio, path: str) -> Json:
             raise UnsupportedError(NAME, f"{path}.media.mime_type", "OpenAI hears wav and mp3 only")
         inner["format"] = encoding
     return {**own, "type": "input_audio", "input_audio": inner}
+
+
+def _fields(extras: Extras | None) -> Json:
+    return split_shared_of_content(extras)[0] | own_extras(extras)
 
 
 def _fetched(url: str, path: str) -> str:

@@ -117,6 +117,7 @@ def encode_reply(reply: Reply, request: Request | None = None) -> bytes:
 def envelope(model: str | None, created: int | None, ids: ItemIds, request: Request | None) -> Json:
     """Return the fields that every response object has."""
     named = model or (request.model if request is not None else "")
+    # Without a time is only what broke off before the provider began: turns give every other answer one.
     fields: Json = {"id": ids.response, "object": "response", "created_at": created or int(time()), "model": named}
     return fields | _DEFAULTS
 

@@ -299,12 +299,15 @@ def _decode_reasoning(request: Json) -> Reasoning | None:
         return None
     effort = pop_string(wanted, "effort")
     fields = left(wanted)
+    shown = "summary" in fields
     if effort is None and not fields:
         return None
+    if fields.get("summary") == "auto":
+        del fields["summary"]  # that they are shown says it all
     return Reasoning(
         enabled=False if effort == "none" else None,
         effort=effort,
-        include=True if "summary" in fields else None,
+        include=True if shown else None,
         extras=with_extras(NAME, fields),
     )
 

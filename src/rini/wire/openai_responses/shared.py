@@ -20,6 +20,8 @@ _ALIKE: Final = frozenset(
     }
 )
 
+_BREAKPOINT: Final = "prompt_cache_breakpoint"
+
 
 def split_shared(extras: Extras | None) -> tuple[Json, Extras | None]:
     """Return what of a chat completion's own fields responses have too, by their names there, and all extras without those."""
@@ -41,3 +43,12 @@ def split_shared(extras: Extras | None) -> tuple[Json, Extras | None]:
         else:
             rest[name] = value
     return shared, {**extras, CHAT: rest}
+
+
+def split_shared_of_content(extras: Extras | None) -> tuple[Json, Extras | None]:
+    """Return the same of a part that a user or a tool wrote."""
+    fields: Mapping[str, Any] | None = extras and extras.get(CHAT)
+    if extras is None or not fields or _BREAKPOINT not in fields:
+        return {}, extras
+    rest = {name: value for name, value in fields.items() if name != _BREAKPOINT}
+    return {_BREAKPOINT: fields[_BREAKPOINT]}, {**extras, CHAT: rest}
