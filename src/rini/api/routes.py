@@ -20,12 +20,16 @@ def as_problem(scope: Scope, error: RiniError) -> ASGIApp:
 
 
 class Route(NamedTuple):
-    """An endpoint. ``path_format`` is what logs and metrics call it: an exact path, or one with ``{name}`` for any text."""
+    """An endpoint. ``path_format`` is what logs and metrics call it: an exact path, or one with ``{name}`` for any text.
+
+    ``also`` are other ways in which clients write it.
+    """
 
     path_format: str
     endpoint: ASGIApp
     method: str = "POST"
     render: Render = as_problem
+    also: tuple[str, ...] = ()
 
 
 class LeanRoutes:
@@ -40,13 +44,13 @@ class LeanRoutes:
         self._exact: dict[str, list[Route]] = {}
         patterns: dict[str, list[Route]] = {}
         for route in self.routes:
-            path = route.path_format
-            if "{" in path:
-                patterns.setdefault(path, []).append(route)
-                continue
-            self._exact.setdefault(path, []).append(route)
-            if path.endswith("/"):
-                self._exact[path.rstrip("/")] = self._exact[path]
+            for path in (route.path_format, *route.also):
+                if "{" in path:
+                    patterns.setdefault(path, []).append(route)
+                    continue
+                self._exact.setdefault(path, []).append(route)
+                if path.endswith("/"):
+                    self._exact[path.rstrip("/")] = self._exact[path]
         self._patterns = [_Pattern.of(path, patterns[path]) for path in sorted(patterns, key=len, reverse=True)]
         self._first = tuple({pattern.before for pattern in self._patterns})
 

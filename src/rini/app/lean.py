@@ -74,9 +74,11 @@ def _dialects(parts: Parts) -> list[Route]:
     ]
     for version in GEMINI_VERSIONS:
         model = f"/{version}/models/{{model}}"
+        # Some clients take a name with a slash for the whole path.
+        bare = f"/{version}/{{model}}"
         routes += (
-            _route(parts, f"{model}:generateContent", whole),
-            _route(parts, f"{model}:streamGenerateContent", streamed),
+            _route(parts, f"{model}:generateContent", whole, f"{bare}:generateContent"),
+            _route(parts, f"{model}:streamGenerateContent", streamed, f"{bare}:streamGenerateContent"),
             _embeddings(parts, f"{model}:embedContent", GeminiEmbedding(batch=False), GEMINI),
             _embeddings(parts, f"{model}:batchEmbedContents", GeminiEmbedding(batch=True), GEMINI),
             _count(parts, f"{model}:countTokens", GeminiTokenCount(), GEMINI),
@@ -84,9 +86,9 @@ def _dialects(parts: Parts) -> list[Route]:
     return routes
 
 
-def _route(parts: Parts, path: str, dialect: Dialect) -> Route:
+def _route(parts: Parts, path: str, dialect: Dialect, *also: str) -> Route:
     endpoint = DialectEndpoint(dialect, parts.turns, parts.access, parts.model_names)
-    return Route(path, endpoint, render=rendering(dialect.codec, dialect.request_id))
+    return Route(path, endpoint, render=rendering(dialect.codec, dialect.request_id), also=also)
 
 
 def _embeddings(parts: Parts, path: str, dialect: EmbeddingDialect, codec: Codec) -> Route:

@@ -4,7 +4,8 @@ What has no place in Gemini and how it is met:
 
 - a system message in mid-conversation joins ``systemInstruction``, behind what is there: it keeps its authority and its order
   among the instructions, and its position is named as dropped;
-- ``parallel_tool_calls`` False is refused where tools are offered, since the model cannot be held to one call;
+- ``parallel_tool_calls`` False is refused where tools are offered, since the model cannot be held to one call; where it must call a
+  certain one, as clients ask for structured output, it is dropped and named;
 - thinking and signatures of another origin are dropped and named. A call that another model made gets the signature that
   Google documents for such a case (Gemini API, Thought signatures, 2026), since Gemini 3 refuses a call without one;
 - media in a tool's result, which Gemini 2 refuses within a functionResponse, stand beside it.
@@ -93,7 +94,7 @@ class _Encoder:
         if tool_config:
             body["toolConfig"] = tool_config
         if request.parallel_tool_calls is False:
-            if request.tools:
+            if request.tools and not _forces_one(request):
                 raise UnsupportedError(WIRE, "parallel_tool_calls", "the model may always call several tools at once")
             self._dropped.append("parallel_tool_calls")
         config = encode_config(request, self._dropped)
@@ -211,6 +212,13 @@ class _Encoder:
         """Name the extras of other wire formats as dropped."""
         if extras is not None:
             name_foreign(extras, WIRE, path, self._dropped)
+
+
+def _forces_one(request: Request) -> bool:
+    choice = request.tool_choice
+    if choice is None or choice.mode not in ("tool", "required"):
+        return False
+    return len(choice.names) == 1 or len(request.tools) == 1
 
 
 def _bare(model: str) -> str:
