@@ -1,4 +1,4 @@
-"""Streams translated from each provider's format to the native one, beside a bare relay of the same upstream bytes."""
+"""Streams translated from each provider's format to the native one, and passed on as they come, beside a bare relay of the same bytes."""
 
 from collections.abc import AsyncIterator
 
@@ -21,31 +21,35 @@ async def measure(bench: Bench) -> AsyncIterator[report.Figure]:
     with processes.rini(bench.upstream, bench.server_core) as server:
         for provider, label in LABELS.items():
             try:
-                rounds, pieces = await _rounds(bench, server, provider)
+                rounds, pieces = await _rounds(bench, server, provider, "/llm/chat-completions/", load.native_end)
             except load.WrongAnswersError as error:
                 yield report.refused(SECTION, f"{label} format to native", str(error))
                 continue
             note = f"{pieces:.2f} reads of the client an event"
             yield report.ratio(SECTION, f"{label} format to native", rounds, TRANSLATED_TARGET, note)
-            if provider == "openai":
-                figure = report.ratio(
-                    SECTION, "the same against the line for untranslated", rounds, UNTRANSLATED_TARGET
-                )
-                figure.note = "no endpoint passes bytes on yet"
-                yield figure
+        name = "OpenAI format passed on as it comes"
+        try:
+            rounds, pieces = await _rounds(bench, server, "openai", "/v1/chat/completions", load.openai_end)
+        except load.WrongAnswersError as error:
+            yield report.refused(SECTION, name, str(error))
+        else:
+            note = f"{pieces:.2f} reads of the client an event"
+            yield report.ratio(SECTION, name, rounds, UNTRANSLATED_TARGET, note)
 
 
-async def _rounds(bench: Bench, server: Rini, provider: str) -> tuple[list[tuple[float, float]], float]:
+async def _rounds(
+    bench: Bench, server: Rini, provider: str, path: str, end: load.End
+) -> tuple[list[tuple[float, float]], float]:
     mark = f"bench:stream:{EVENTS}:{round(PERIOD * 1e6)}"
     asked = body(provider, mark, stream=True)
-    native = load.post("/llm/chat-completions/", asked, server.token)
-    path = script.PATHS[provider] + script.codec(provider).path(script.MODELS[provider], stream=True)
-    relayed = load.post(path, asked)
+    rini = load.post(path, asked, server.token)
+    upstream = script.PATHS[provider] + script.codec(provider).path(script.MODELS[provider], stream=True)
+    relayed = load.post(upstream, asked)
     rounds = []
     pieces = events = 0
     for number in range(1 + bench.rounds(7)):
         beside, _ = await _cpu_an_event(bench.baseline, relayed, load.any_end)
-        measured, found = await _cpu_an_event(server, native, load.native_end)
+        measured, found = await _cpu_an_event(server, rini, end)
         if number:  # the first one warms up
             rounds.append((measured, beside))
             pieces += found.pieces

@@ -97,7 +97,7 @@ LEFT_OUT = {
     "thinking": ".parts[",
     "thought": ".parts[",
     "encrypted_content": ".parts[",
-    "summary": ("reasoning.summary", ".parts["),
+    "summary": "",  # "auto" is what asking for the thoughts means; the others are seen among the thoughts
     "display": "",
     "context": "reasoning.context",
     "include": "",

@@ -33,6 +33,7 @@ MEANINGS = {
     "request_failed": "a fault of this server: types, messages and frames, the outermost first, no local variables",
     "secrets_file_not_read": "the data folder's secrets file cannot be read; the keys known so far go on",
     "slow_call": "a call of a model took longer than `RINI_SLOW_CALL_SECONDS`; `call_id` is its row in the ledger",
+    "thoughts_not_kept": "the database did not take the thoughts before a tool call; the answer left, and the model goes on without them",
     "tool_called": "a tool was called in a turn: `outcome` and duration. The operator's servers have a name here, users' connections an id",
     "tool_server_ended": "an MCP server of the operator's ended by itself; the next call starts it again",
     "tool_server_failed": "an MCP server did not list its tools; turns go on without them",

@@ -611,7 +611,10 @@ def test_what_is_refused():
 def test_tool_calls_in_parallel_without_tools_mean_nothing():
     assert encode(USER, parallel_tool_calls=False)[1] == ("parallel_tool_calls",)
     assert encode(USER, parallel_tool_calls=True, tools=(Tool("f"),))[1] == ()
-    # As clients ask for structured output: there is one call to be made anyway.
+
+
+def test_one_forced_tool_is_called_once_anyway():
+    """Clients ask for structured output so."""
     forced = {"tools": (Tool("f"), Tool("g")), "tool_choice": ToolChoice("tool", ("f",)), "parallel_tool_calls": False}
     assert encode(USER, **forced)[1] == ("parallel_tool_calls",)
     assert refused(USER, **forced | {"tool_choice": ToolChoice("required")}) == "parallel_tool_calls"

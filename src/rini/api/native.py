@@ -8,12 +8,14 @@ from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api import native_shown
+from rini.api.allowed import check_names
 from rini.api.credentials import current_caller
 from rini.api.lean import ClientLeftError, header, read_body, send_json, while_connected
 from rini.api.native_asks import Posted
 from rini.api.native_stream import NativeStream
 from rini.errors import RiniError, ShuttingDownError
 from rini.kit.draining import process as draining
+from rini.models.naming import ModelName
 from rini.turns.turn import Turns
 from rini.turns.values import Answer, Ask
 
@@ -45,6 +47,8 @@ class NativeEndpoint:
                 Posted(caller.user_id, request_id, header(scope, b"content-type") or "", await read_body(receive))
             )
             caller.check_model(ask.provider, ask.model)
+            if caller.models is not None:
+                check_names(ask.params, ModelName(ask.provider, ask.model))
             if streamed:
                 await while_connected(receive, lambda: self._stream(ask, send, request_id))
             else:

@@ -49,8 +49,7 @@ class LeanRoutes:
                     patterns.setdefault(path, []).append(route)
                     continue
                 self._exact.setdefault(path, []).append(route)
-                if path.endswith("/"):
-                    self._exact[path.rstrip("/")] = self._exact[path]
+                self._exact[path.rstrip("/") if path.endswith("/") else path + "/"] = self._exact[path]
         self._patterns = [_Pattern.of(path, patterns[path]) for path in sorted(patterns, key=len, reverse=True)]
         self._first = tuple({pattern.before for pattern in self._patterns})
 
@@ -93,7 +92,7 @@ class LeanRoutes:
         routes = self._exact.get(path)
         if routes is None and path.startswith(self._first):
             for pattern in self._patterns:
-                held = pattern.held(path)
+                held = pattern.held(path.removesuffix("/"))
                 if held is not None:
                     scope["path_params"] = {pattern.name: held}
                     return pattern.routes

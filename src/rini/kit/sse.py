@@ -14,6 +14,11 @@ MAX_EVENT_BYTES = 32 * 1024 * 1024
 MAX_FOREIGN_BYTES = 64 * 1024
 """About as much is kept of what stands outside the format."""
 
+MAX_HELD_BYTES = 1024 * 1024
+"""Of an event that goes on for longer, what came is passed on before its end."""
+
+_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
+
 
 class ServerSentEvent(NamedTuple):
     """One event. ``event`` is empty where the stream named none."""
@@ -136,3 +141,47 @@ class EventParser:
         elif self._foreign_size < MAX_FOREIGN_BYTES:
             self._foreign.append(line)
             self._foreign_size += len(line)
+
+
+class WholeEvents:
+    """Passes bytes on up to the end of the last whole event: so an answer that breaks off does not end within one.
+
+    ``torn`` says that it does all the same, as with an event of more than MAX_HELD_BYTES.
+    """
+
+    def __init__(self) -> None:
+        self.torn = False
+        self._rest = bytearray()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the begin of an event waits for its end."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes to pass on."""
+        rest = self._rest
+        if not rest and data.endswith(_ENDS):  # as mostly
+            self.torn = False
+            return data
+        # The mark of an event's end may be cut too.
+        begin = max(len(rest) - 2, 0)
+        rest += data
+        end = max(found + len(mark) if (found := rest.rfind(mark, begin)) >= 0 else 0 for mark in _ENDS)
+        if not end and rest.isspace():  # more blank lines than one
+            return self.close()
+        if not end and len(rest) > MAX_HELD_BYTES:
+            self.torn = True
+            return self.close()
+        if not end:
+            return b""
+        self.torn = False
+        whole = bytes(rest[:end])
+        del rest[:end]
+        return whole
+
+    def close(self) -> bytes:
+        """Return what is left when the bytes end."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest

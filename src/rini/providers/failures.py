@@ -96,8 +96,13 @@ def failure_error(failure: Failure, provider: Provider, model: str, key: str = "
 
 
 def without_key(key: str, body: bytes) -> bytes:
-    """Return ``body`` without the key, which some servers quote when they refuse it."""
-    return body.replace(key.encode(), b"***") if len(key) >= SHORTEST_SECRET else body
+    """Return ``body`` without the key, which some servers quote when they refuse it, some as JSON that escapes slashes."""
+    if len(key) < SHORTEST_SECRET:
+        return body
+    as_json = msgspec.json.encode(key)[1:-1]
+    for written in (key.encode(), as_json, as_json.replace(b"/", rb"\/")):
+        body = body.replace(written, b"***")
+    return body
 
 
 def blocked_error(provider: Provider, model: str) -> ProviderError:

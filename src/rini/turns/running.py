@@ -1,5 +1,6 @@
 """A call while it runs: what came so far, and how long it took."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypeVar
@@ -31,6 +32,9 @@ from rini.turns.thoughts import worth_keeping
 from rini.turns.tool_use import CallIds
 from rini.turns.values import Begun, Given, Listener, Loaded
 from rini.usage.usage_record import Outcome, UsageRecord
+
+LAST_WORDS_SECONDS = 10.0
+"""How long a provider has for what it says after an answer is whole, or failed: there are servers that never end their streams."""
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -75,6 +79,8 @@ class RunningCall:
         self._body: bytes | None = None
         self._headers = _NOTHING
         self._failure: RiniError | None = None
+        self._is_whole = False
+        self._broke_off = False
         self._call_ids = CallIds(before)
         record, wire = meter.record, target.codec.name
         if loaded is None:
@@ -146,17 +152,28 @@ class RunningCall:
             try:
                 if not self.earlier:
                     await listener.begin(self.beginning)
-                while (piece := await stream.read()) is not None:
+                while (piece := await self._read(stream)) is not None:
                     await self._take(*piece, listener)
                     if self._failure is not None:
                         await self._pass_the_rest(stream, listener)
                         raise self._failure
-                if events := stream.close_decoder():
-                    await self._take(b"", events, listener)
+                if not self._broke_off:
+                    await self._take(b"", stream.close_decoder(), listener)
                     if self._failure is not None:
                         raise self._failure
             finally:
                 metrics.stream_closed()
+
+    async def _read(self, stream: Stream) -> tuple[bytes, list[Event]] | None:
+        """Return what comes next. An answer that is whole, with what it took, is not lost where its provider breaks off then."""
+        if not self._is_whole:
+            return await stream.read()
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                return await stream.read()
+        except (RiniError, TimeoutError):
+            self._broke_off = True
+            return None
 
     async def _take(self, data: bytes, events: list[Event], listener: Listener) -> None:
         if not events:
@@ -178,6 +195,8 @@ class RunningCall:
             self._journal.add(self.meter.record.call_id, events)
         await listener.piece(data, events)
         last = events[-1]
+        if type(last) is not PartDelta:
+            self._is_whole = self._builder.finished and self._builder.usage is not None
         if isinstance(last, StreamFailure):
             self._failure = failure_error(last.failure, self.target.provider, self.outgoing.model, self.target.key)
 
@@ -185,9 +204,10 @@ class RunningCall:
         """Pass on what follows on an error within the stream: OpenAI ends it all the same."""
         if not self.outgoing.passes:
             return
-        with suppress(RiniError):
-            while (piece := await stream.read()) is not None:
-                await listener.piece(piece[0], [])
+        with suppress(RiniError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                while (piece := await stream.read()) is not None:
+                    await listener.piece(piece[0], [])
 
     def _refuse_empty(self) -> None:
         """Raise RefusedBySafetyError for an answer that a filter left nothing of, ProviderMalformedError for one that is none."""

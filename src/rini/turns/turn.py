@@ -13,7 +13,7 @@ from sqlalchemy import exc
 
 from rini.canon import Reply, Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
-from rini.errors import NotFoundError, RiniError, UnsupportedParameterError
+from rini.errors import NotFoundError, RiniError, StorageUnavailableError, UnsupportedParameterError
 from rini.inference.meter import Meter
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Router, Target
@@ -261,6 +261,9 @@ class Turns:
             await self._database.write(thoughts.keep, user_id, call.outgoing.wire, model, reply)
         except exc.IntegrityError:
             return  # the user was deleted meanwhile
+        except StorageUnavailableError as error:
+            # A paid answer is not withheld for them: the model goes on without its thoughts.
+            _log.warning("thoughts_not_kept", reason=str(error), model=model, request_id=call.meter.record.request_id)
 
     async def _store(self, settlement: Settlement) -> AnyRow | None:
         try:

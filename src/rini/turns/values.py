@@ -104,7 +104,7 @@ class Listener(Protocol):
         ...
 
     async def piece(self, data: bytes, events: list[Event]) -> None:
-        """Take more of the answer, in the provider's order: the bytes and what they say."""
+        """Take more of the answer, in the provider's order: the bytes and what they say. No bytes: the provider's come to their end."""
         ...
 
     async def tool_called(self, call: ToolCall) -> None:

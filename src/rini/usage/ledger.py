@@ -152,29 +152,33 @@ class Ledger:
         records, self._waiting = self._waiting, []
         written, self._written = self._written, []
         if records:
-            await self._write(records)
+            given_up = await self._write(records)
+            # The next start books them from where they are safe.
+            written = [each for each in written if each[1] not in given_up]
         if self._kept:
             self._untold += written
         else:
             _tell(written)
 
-    async def _write(self, records: list[UsageRecord]) -> None:
+    async def _write(self, records: list[UsageRecord]) -> set[str]:
+        """Write rows, and return the ids of those that are neither written nor kept for later."""
         try:
             await self._database.write(insert, records)
         except StorageUnavailableError as error:
-            self._keep(records, error)
+            return self._keep(records, error)
         except UNWRITABLE:
-            await self._write_singly(records)
-        else:
-            metrics.observe_ledger_rows(len(records))
+            return await self._write_singly(records)
+        metrics.observe_ledger_rows(len(records))
+        return set()
 
-    async def _write_singly(self, records: list[UsageRecord]) -> None:
+    async def _write_singly(self, records: list[UsageRecord]) -> set[str]:
         """Find the row that cannot be written: mostly its user was deleted meanwhile, and it goes with the user."""
+        given_up: set[str] = set()
         for record in records:
             try:
                 await self._database.write(insert, [record])
             except StorageUnavailableError as error:
-                self._keep([record], error)
+                given_up |= self._keep([record], error)
             except exc.IntegrityError:
                 _log.warning(
                     "usage_row_without_user",
@@ -191,8 +195,10 @@ class Ledger:
                 )
             else:
                 metrics.observe_ledger_rows(1)
+        return given_up
 
-    def _keep(self, records: list[UsageRecord], error: StorageUnavailableError) -> None:
+    def _keep(self, records: list[UsageRecord], error: StorageUnavailableError) -> set[str]:
+        """Keep rows for later, and return the ids of those that are too many to be kept."""
         for record in records:
             _log.error(
                 "usage_row_not_written",
@@ -200,9 +206,12 @@ class Ledger:
                 row=msgspec.to_builtins(record),
                 request_id=record.request_id,
             )
-        self._kept.extend(records[: MOST_KEPT_ROWS - len(self._kept)])
+        room = MOST_KEPT_ROWS - len(self._kept)
+        self._kept.extend(records[:room])
+        given_up = {record.call_id for record in records[room:]}
         if self._retry is None:
             self._retry = asyncio.create_task(self._retry_kept())
+        return given_up
 
     async def _retry_kept(self) -> None:
         while self._kept:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from starlette.types import Scope
 
-from rini.api.dialects.errors import PASSED_ON
+from rini.api.dialects.errors import PASSED_ON, shown_as
 from rini.turns.values import Begun
 
 DROPPED = b"x-rini-dropped"
@@ -38,6 +38,11 @@ def head(
     if outgoing.passes:
         headers += passed_on(begun.headers)
     return headers
+
+
+def content_type_of(headers: Mapping[str, str]) -> bytes:
+    """Return as what a provider's answer is passed on."""
+    return shown_as(headers).encode("latin-1")
 
 
 def passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from starlette.types import Scope
 
-from rini.api.dialects.dialect import Asked, changed
+from rini.api.dialects.dialect import Asked, changed, failed
 from rini.api.lean import decode_body
-from rini.canon import Reply
+from rini.canon import Failure, Reply
 from rini.errors import InvalidRequestError, NoThreadsError
 from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
@@ -50,7 +50,7 @@ class AnthropicMessages:
     def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:
         """Return the body as Anthropic gets it; None for what must be translated. Raises NoThreadsError."""
         if PROVIDERS[provider].codec.name != self.codec.name:
-            if b'"thread"' in asked.body and _held.decode(asked.body).thread is not None:
+            if b'"thread"' in asked.body and decode_body(_held, asked.body).thread is not None:
                 raise NoThreadsError(
                     "thread: only Anthropic holds conversations; leave it out and send the whole conversation.",
                     provider=provider,
@@ -62,9 +62,12 @@ class AnthropicMessages:
 
     def headers(self, scope: Scope) -> Mapping[str, str]:
         """Return the format's version and its beta features."""
-        return {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _PASSED_ON
-        }
+        found: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            if name in _PASSED_ON:
+                key, text = name.decode(), value.decode("latin-1")
+                found[key] = f"{found[key]}, {text}" if key in found else text
+        return found
 
     def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:  # noqa: ARG002
         """Return a whole answer."""
@@ -73,3 +76,7 @@ class AnthropicMessages:
     def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one."""
         return self.codec.stream_encoder()
+
+    def broken_off(self, failure: Failure) -> bytes:
+        """Return what ends a stream of a provider's own bytes that broke off."""
+        return failed(self.codec, failure)

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api.credentials import current_caller
-from rini.api.dialects.answer import ESTIMATED, names_of_dropped, passed_on
+from rini.api.dialects.answer import ESTIMATED, content_type_of, names_of_dropped, passed_on
 from rini.api.dialects.anthropic import AnthropicMessages
 from rini.api.dialects.dialect import JSON, NO_HEADERS, Asked, changed
 from rini.api.dialects.gemini_names import check_same_model, resource
@@ -168,7 +168,7 @@ class CountEndpoint:
         kind, headers = JSON, list[tuple[bytes, bytes]]()
         if counted.answer is not None:
             body = counted.answer.body
-            kind = counted.answer.headers.get("content-type", "application/json").encode("latin-1")
+            kind = content_type_of(counted.answer.headers)
             headers = passed_on(counted.answer.headers)
         else:
             body = self._dialect.counts.encode_reply(counted.tokens)

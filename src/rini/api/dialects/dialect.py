@@ -7,7 +7,7 @@ import msgspec
 from starlette.types import Scope
 
 from rini.api.lean import decode_body
-from rini.canon import Reply
+from rini.canon import Failure, Reply, StreamFailure
 from rini.inference.outgoing import Outgoing
 from rini.wire.codec import Codec, StreamEncoder
 
@@ -62,6 +62,16 @@ class Dialect(Protocol):
     def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:
         """Return the encoder of a streamed one."""
         ...
+
+    def broken_off(self, failure: Failure) -> bytes:
+        """Return what ends a stream of a provider's own bytes that broke off."""
+        ...
+
+
+def failed(codec: Codec, failure: Failure) -> bytes:
+    """Return a stream that holds nothing but a failure."""
+    encoder = codec.stream_encoder()
+    return encoder.feed(StreamFailure(failure)) + encoder.close()
 
 
 def changed(body: bytes, **fields: Any) -> bytes:

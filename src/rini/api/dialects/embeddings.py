@@ -11,8 +11,9 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
+from rini.api.allowed import only_allowed
 from rini.api.credentials import current_caller
-from rini.api.dialects.answer import ESTIMATED, names_of_dropped, passed_on
+from rini.api.dialects.answer import ESTIMATED, content_type_of, names_of_dropped, passed_on
 from rini.api.dialects.dialect import changed
 from rini.api.dialects.gemini_names import check_same_model, resource
 from rini.api.embeddings import send_pieces
@@ -133,6 +134,7 @@ class EmbeddingEndpoint:
             named = self._dialect.name(scope, body)
             name = await self._names.resolve(caller.user_id, named)
             caller.check_model(name.provider, name.model)
+            body = only_allowed(caller, name, body)
             request, given = self._read(body, named, name)
             ask = EmbeddingAsk(
                 user_id=caller.user_id,
@@ -183,7 +185,7 @@ class EmbeddingEndpoint:
     async def _send(self, embedded: Embedded, encoding: VectorEncoding, dropped: tuple[str, ...], send: Send) -> None:
         answer = embedded.answer
         if answer is not None:
-            kind = answer.headers.get("content-type", "application/json").encode("latin-1")
+            kind = content_type_of(answer.headers)
             headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer.body))]
             headers += passed_on(answer.headers)
             await send({"type": "http.response.start", "status": 200, "headers": headers})

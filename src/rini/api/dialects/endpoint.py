@@ -2,11 +2,13 @@
 
 import asyncio
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
+from rini.api.allowed import only_allowed
 from rini.api.credentials import current_caller
-from rini.api.dialects.answer import head, request_id_in
+from rini.api.dialects.answer import content_type_of, head, request_id_in
 from rini.api.dialects.dialect import JSON, Dialect
 from rini.api.dialects.stream import DialectStream
 from rini.api.lean import ClientLeftError, read_body, while_connected
@@ -35,6 +37,8 @@ class DialectEndpoint:
             asked = self._dialect.read(scope, await read_body(receive))
             name = await self._names.resolve(caller.user_id, asked.name)
             caller.check_model(name.provider, name.model)
+            if caller.models is not None:
+                asked = msgspec.structs.replace(asked, body=only_allowed(caller, name, asked.body))
             ask = Ask(
                 user_id=caller.user_id,
                 provider=name.provider,
@@ -75,7 +79,7 @@ class DialectEndpoint:
         if outgoing.passes:
             assert answer.body is not None
             body = answer.body
-            kind = begun.headers.get("content-type", "application/json").encode("latin-1")
+            kind = content_type_of(begun.headers)
         else:
             reply, wire = answer.reply, self._dialect.codec.name
             if outgoing.wire != wire:

@@ -1,5 +1,9 @@
 """Errors in a dialect's own envelope, so that each SDK raises its own class."""
 
+import re
+from collections.abc import Mapping
+
+import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
@@ -47,6 +51,19 @@ _BY_STATUS: dict[int, FailureKind] = {
 }
 
 
+_LAST_STATUS = 599  # HTTP has no others (RFC 9110, section 15); some servers do
+
+# What a browser shows as a page would run with this server's own rights; users choose whose answers these are.
+_NO_PAGES = re.compile(r"(application/([a-z0-9.+-]+\+)?json|text/event-stream|text/plain)\s*(;|$)", re.IGNORECASE)
+_PLAIN = "text/plain; charset=utf-8"
+
+
+def shown_as(headers: Mapping[str, str]) -> str:
+    """Return the content type with which a provider's answer is passed on: its own where no browser makes a page of it."""
+    told = headers.get("content-type", "application/json")
+    return told if _NO_PAGES.match(told) else _PLAIN
+
+
 def failure_of(error: RiniError, codec: Codec) -> Failure:
     """Return the error as a provider's failure: in the provider's own words where it speaks the format itself."""
     told: Failure | None = error.failure if isinstance(error, ProviderError) else None
@@ -71,8 +88,10 @@ def rendering(codec: Codec, request_id: bytes | None = None) -> Render:
         own = {} if request_id is None else {request_id.decode(): scope.get("rini.request_id", "")}
         if failure.wire == codec.envelope and isinstance(error, ProviderError) and error.answer is not None:
             status, told, body = error.answer
-            headers = own | {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
-            return Response(body, status, headers, told.get("content-type", "application/json"))
+            if status <= _LAST_STATUS:
+                headers = own | {name: value for name, value in told.items() if name.startswith(PASSED_ON)}
+                return Response(body, status, headers, shown_as(told))
+            failure = msgspec.structs.replace(failure, status=None)
         status, body = codec.encode_failure(failure)
         if not isinstance(error, ProviderError) and type(error) is not InvalidRequestError:
             status = (

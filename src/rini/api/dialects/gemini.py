@@ -6,9 +6,9 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Scope
 
-from rini.api.dialects.dialect import NO_HEADERS, Asked, changed
+from rini.api.dialects.dialect import NO_HEADERS, Asked, changed, failed
 from rini.api.lean import decode_body
-from rini.canon import Reply
+from rini.canon import Failure, Reply
 from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
 from rini.wire.codec import Codec, StreamEncoder
@@ -61,3 +61,7 @@ class Gemini:
     def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one: server-sent events, or an array where the client did not ask for these."""
         return self._gemini.stream_encoder(json_array=asked.json_array)
+
+    def broken_off(self, failure: Failure) -> bytes:
+        """Return what ends a stream of a provider's own bytes that broke off."""
+        return failed(self.codec, failure)

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from starlette.types import Scope
 
-from rini.api.dialects.dialect import NO_HEADERS, Asked, changed
+from rini.api.dialects.dialect import NO_HEADERS, Asked, changed, failed
 from rini.api.lean import decode_body
-from rini.canon import Reply
+from rini.canon import Failure, Reply
 from rini.errors import InvalidRequestError
 from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
@@ -73,3 +73,7 @@ class OpenAIChat:
     def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one."""
         return self.codec.stream_encoder(include_usage=not asked.hides_usage)
+
+    def broken_off(self, failure: Failure) -> bytes:
+        """Return what ends a stream of a provider's own bytes that broke off."""
+        return failed(self.codec, failure)

@@ -8,12 +8,14 @@ from starlette.types import Scope
 
 from rini.api.dialects.dialect import NO_HEADERS, Asked, changed
 from rini.api.lean import decode_body
-from rini.canon import Reply
+from rini.canon import Failure, Reply
 from rini.errors import InvalidRequestError, UnsupportedParameterError
 from rini.inference.outgoing import Outgoing
 from rini.providers.capabilities import known_of
 from rini.wire.codec import Codec, StreamEncoder
 from rini.wire.openai_responses import OPENAI_RESPONSES
+from rini.wire.openai_responses.failure import error_event
+from rini.wire.openai_responses.fields import encode
 from rini.wire.openai_responses.output import MADE_THINKING
 
 REASONING = "reasoning.encrypted_content"
@@ -87,3 +89,7 @@ class OpenAIResponses:
     def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one."""
         return OPENAI_RESPONSES.stream_encoder(request=outgoing.request)
+
+    def broken_off(self, failure: Failure) -> bytes:
+        """Return what ends a stream of OpenAI's own bytes that broke off: an error, and no response that nobody asked for."""
+        return b"event: error\ndata: %b\n\n" % encode(error_event(failure, 0))

@@ -8,18 +8,21 @@ from rini.api.dialects.errors import failure_of
 from rini.canon import Event, Finish, PartDelta, PartStart, StreamFailure, ToolCall, ToolResult
 from rini.canon.proofs import Unproving
 from rini.errors import RiniError
+from rini.kit.sse import WholeEvents
 from rini.turns.values import Begun
 from rini.wire import logprobs
 from rini.wire.codec import StreamEncoder
-from rini.wire.openai_chat.usage_hider import UsageHider
+from rini.wire.openai_chat.usage_hider import without_usage
 
-_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+MOST_HELD_BYTES = 1024 * 1024
+"""As much is held back at most, and the last piece at any rate."""
 
 
 class DialectStream:
     """Writes one streamed answer. Listens to a turn.
 
     What comes once the answer is finished is held back until it is booked: so the last bytes leave after the ledger's row is there.
+    A provider's own bytes are passed on in whole events: so an error can follow them.
     """
 
     def __init__(self, send: Send, dialect: Dialect, asked: Asked, headers: list[tuple[bytes, bytes]]) -> None:
@@ -31,9 +34,8 @@ class DialectStream:
         self._encoder: StreamEncoder | None = None
         self._unproving: Unproving | None = None
         self._logprobs: logprobs.LogprobsTranslation | None = None
-        self._hider: UsageHider | None = None
-        self._held = b""
-        self._last = b""
+        self._whole = WholeEvents()
+        self._held = bytearray()
         self._failed = False
 
     async def begin(self, begun: Begun) -> None:
@@ -46,14 +48,12 @@ class DialectStream:
                 self._unproving = Unproving()
                 if logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
                     self._logprobs = logprobs.LogprobsTranslation(outgoing.wire, wire)
-        elif self._asked.hides_usage:
-            self._hider = UsageHider()
         kind = JSON if self._asked.json_array else EVENT_STREAM
         await self._send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, self._headers)})
         self.begun = True
 
     async def piece(self, data: bytes, events: list[Event]) -> None:
-        """Pass on what came."""
+        """Pass on what came; without any bytes, what is left of the provider's."""
         encoder = self._encoder
         if encoder is not None:
             if self._unproving is not None:
@@ -61,8 +61,8 @@ class DialectStream:
             if self._logprobs is not None:
                 events = self._logprobs.events(events)
             data = b"".join([encoder.feed(event) for event in events])
-        elif self._hider is not None:
-            data = self._hider.feed(data)
+        else:
+            data = self._passed(data, events)
         if len(events) == 1 and type(events[0]) is PartDelta and not self._held:  # as nearly all are
             if data:
                 await self._write(data)
@@ -73,14 +73,17 @@ class DialectStream:
             if kind is Finish:
                 ends = True
             elif kind is StreamFailure:
-                self._failed = True
+                self._failed = encoder is not None or bool(data)
             elif kind is PartDelta or kind is PartStart:  # another choice goes on
                 ends = False
-        if ends:
+        if ends and len(self._held) + len(data) <= MOST_HELD_BYTES:
             self._held += data
+        elif ends:
+            held, self._held = self._held, bytearray(data)
+            await self._write(bytes(held))
         elif data or self._held:
-            held, self._held = self._held, b""
-            await self._write(held + data)
+            self._held += data
+            await self._write(self._take_held())
 
     async def tool_called(self, call: ToolCall) -> None:
         """Show nothing: the tools of a dialect are its client's."""
@@ -92,24 +95,34 @@ class DialectStream:
         """Close a whole answer, which is booked by now."""
         if self._encoder is not None:
             self._held += self._encoder.close()
-        elif self._hider is not None:
-            self._held += self._hider.close()
-        await self._write(self._held, last=True)
+        await self._write(self._take_held(), last=True)
 
     async def error(self, error: RiniError) -> None:
         """Close an answer that broke off; the provider may have told of it already."""
-        data = self._held
         encoder = self._encoder
-        if not self._failed:
-            if encoder is None:
-                encoder = self._dialect.codec.stream_encoder()
-                if self._last and not self._last.endswith(_ENDS):
-                    data += b"\n\n"
-            data += encoder.feed(StreamFailure(failure_of(error, self._dialect.codec))) + encoder.close()
-        elif encoder is not None:
-            data += encoder.close()
-        await self._write(data, last=True)
+        failure = failure_of(error, self._dialect.codec)
+        if encoder is not None:
+            if not self._failed:
+                self._held += encoder.feed(StreamFailure(failure))
+            self._held += encoder.close()
+        elif not self._failed or self._whole.holds:
+            if self._whole.torn:
+                self._held += b"\n\n"
+            self._held += self._dialect.broken_off(failure)
+        await self._write(self._take_held(), last=True)
+
+    def _passed(self, data: bytes, events: list[Event]) -> bytes:
+        """Return what is passed on of the provider's own bytes."""
+        if data:
+            data = self._whole.feed(data)
+        elif not events or type(events[-1]) is not StreamFailure:
+            data = self._whole.close()
+        return without_usage(data) if self._asked.hides_usage else data
+
+    def _take_held(self) -> bytes:
+        held = bytes(self._held)
+        self._held.clear()
+        return held
 
     async def _write(self, data: bytes, *, last: bool = False) -> None:
-        self._last = data or self._last
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
