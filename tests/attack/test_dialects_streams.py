@@ -9,6 +9,9 @@ from typing import Any, Self
 
 import pytest
 
+from rini.api.dialects.dialect import Asked
+from rini.api.dialects.openai_chat import OpenAIChat
+from rini.api.dialects.stream import MOST_HELD_BYTES, DialectStream
 from rini.canon import Finish, PartStart, Reply, Start, Text, Usage, UsageUpdate
 from rini.errors import StalledError
 from rini.kit.sse import MAX_HELD_BYTES, WholeEvents
@@ -283,3 +286,29 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
 )
 def test_only_the_usage_is_hidden_and_nothing_that_comes_breaks_it(data: bytes, shown: bytes | None):
     assert without_usage(data) == (data if shown is None else shown)
+
+
+def test_what_a_provider_says_after_the_end_is_held_only_so_far():
+    sent: list[int] = []
+
+    async def send(message: Any) -> None:
+        sent.append(len(message["body"]))
+
+    async def main() -> int:
+        stream = DialectStream(send, OpenAIChat(), Asked(name="m", stream=True, body=b""), [])
+        end = b"data: [DONE]\n\n"
+        await stream.piece(b"data: {}\n\n", [Finish("stop")])
+        piece = b":" + b"y" * 10_000 + b"\n\n"
+        passed, most = 10, 0
+        for _ in range(1000):
+            await stream.piece(piece, [])
+            passed += len(piece)
+            most = max(most, passed - sum(sent))
+        before = sum(sent)
+        await stream.piece(end, [])
+        assert sum(sent) == before, "the last piece waits for the row"
+        await stream.done()
+        assert sum(sent) == passed + len(end)
+        return most
+
+    assert asyncio.run(main()) <= MOST_HELD_BYTES
