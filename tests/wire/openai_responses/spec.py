@@ -18,7 +18,17 @@ def file() -> Path | None:
 def components() -> dict[str, Any]:
     path = file()
     assert path is not None
-    return json.loads(path.read_text(encoding="utf-8"))["components"]
+    return _with_nulls(json.loads(path.read_text(encoding="utf-8"))["components"])
+
+
+def _with_nulls(value: Any) -> Any:
+    """Write OpenAPI's ``nullable``, which JSON Schema does not know, as JSON Schema does."""
+    if isinstance(value, list):
+        return [_with_nulls(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    made = {name: _with_nulls(each) for name, each in value.items() if name != "nullable"}
+    return {"anyOf": [made, {"type": "null"}]} if value.get("nullable") is True else made
 
 
 @cache
