@@ -26,9 +26,9 @@ from rini.wire.openai_chat.json_value import (
 )
 
 # Only the plainest form is taken apart, so that putting it together again gives the same text.
-_DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+);base64,", re.ASCII)
-_AUDIO_MIME = {"wav": "audio/wav", "mp3": "audio/mpeg"}
-_AUDIO_FORMAT = {
+DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+);base64,", re.ASCII)
+AUDIO_MIME = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+AUDIO_FORMAT = {
     "audio/wav": "wav",
     "audio/wave": "wav",
     "audio/x-wav": "wav",
@@ -159,7 +159,7 @@ def _decode_audio(item: Json) -> Part:
     encoding = pop_string(inner, "format")
     if data is None:
         raise MalformedError("An input_audio part has no data.")
-    mime = None if encoding is None else _AUDIO_MIME.get(encoding)
+    mime = None if encoding is None else AUDIO_MIME.get(encoding)
     if encoding is not None and mime is None:
         mime = f"audio/{encoding}"
         inner["format"] = encoding
@@ -174,7 +174,7 @@ def _decode_file(item: Json) -> Part:
     file_id = pop_string(inner, "file_id")
     name = pop_string(inner, "filename")
     mime = None
-    if data is not None and (head := _DATA_URL.match(data)):
+    if data is not None and (head := DATA_URL.match(data)):
         mime = head[1]
         data = data[head.end() :]
     put_back(item, "file", inner)
@@ -201,7 +201,7 @@ def _address(item: Json, name: str) -> tuple[Media, Json]:
         inner = {"url": inner}
     inner = as_object(inner, name)
     url = as_string(inner.pop("url", None), f"{name}.url")
-    head = _DATA_URL.match(url)
+    head = DATA_URL.match(url)
     return (Media(data=url[head.end() :], mime_type=head[1]) if head else Media(url=url)), inner
 
 
@@ -222,7 +222,7 @@ def _encode_audio(part: Audio, path: str, *, strict: bool) -> Json:
     inner: Json = {**nested_extras(own, "input_audio"), "data": part.media.data}
     mime = part.media.mime_type
     if mime is not None and "format" not in inner:
-        encoding = _AUDIO_FORMAT.get(mime.lower())
+        encoding = AUDIO_FORMAT.get(mime.lower())
         if encoding is None and strict:
             raise UnsupportedError(NAME, f"{path}.media.mime_type", "OpenAI hears wav and mp3 only")
         inner["format"] = encoding or mime.rpartition("/")[2]

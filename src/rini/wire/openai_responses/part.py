@@ -16,20 +16,10 @@ from rini.wire.openai_chat.json_value import (
     pop_string,
     put_back,
 )
+from rini.wire.openai_chat.part import AUDIO_FORMAT, AUDIO_MIME, DATA_URL
 from rini.wire.openai_responses.fields import NAME, left_as_extras, note, own_extras
 from rini.wire.openai_responses.shared import split_shared_of_content
 
-# Only the plainest form is taken apart, so that putting it together again gives the same text.
-_DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+);base64,", re.ASCII)
-_AUDIO_MIME = {"wav": "audio/wav", "mp3": "audio/mpeg"}
-_AUDIO_FORMAT = {
-    "audio/wav": "wav",
-    "audio/wave": "wav",
-    "audio/x-wav": "wav",
-    "audio/vnd.wave": "wav",
-    "audio/mpeg": "mp3",
-    "audio/mp3": "mp3",
-}
 # How the ids and addresses of files begin that lie with Anthropic and Google.
 _FOREIGN_FILE = re.compile(r"file_|.*/")
 
@@ -116,7 +106,7 @@ def _decode_image(item: Json) -> Part:
     detail = pop_string(item, "detail")
     if url is None:
         media = Media(file_id=file_id)
-    elif head := _DATA_URL.match(url):
+    elif head := DATA_URL.match(url):
         media = Media(data=url[head.end() :], file_id=file_id, mime_type=head[1])
     else:
         media = Media(url=url, file_id=file_id)
@@ -148,7 +138,7 @@ def _decode_file(item: Json) -> Part:
     file_id = pop_string(item, "file_id")
     name = pop_string(item, "filename")
     mime = None
-    if data is not None and (head := _DATA_URL.match(data)):
+    if data is not None and (head := DATA_URL.match(data)):
         mime = head[1]
         data = data[head.end() :]
     if name is not None and data is None:
@@ -188,7 +178,7 @@ def _decode_audio(item: Json) -> Part:
     encoding = pop_string(inner, "format")
     if data is None:
         raise MalformedError("An input_audio part has no data.")
-    mime = None if encoding is None else _AUDIO_MIME.get(encoding)
+    mime = None if encoding is None else AUDIO_MIME.get(encoding)
     if encoding is not None and mime is None:
         mime = f"audio/{encoding}"
         inner["format"] = encoding
@@ -203,7 +193,7 @@ def _encode_audio(part: Audio, path: str) -> Json:
     inner: Json = {**nested_extras(own, "input_audio"), "data": part.media.data}
     mime = part.media.mime_type
     if mime is not None and "format" not in inner:
-        encoding = _AUDIO_FORMAT.get(mime.lower())
+        encoding = AUDIO_FORMAT.get(mime.lower())
         if encoding is None:
             raise UnsupportedError(NAME, f"{path}.media.mime_type", "OpenAI hears wav and mp3 only")
         inner["format"] = encoding
