@@ -14,10 +14,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import rini.api.idempotency.tables
 import rini.app  # every feature's tables
 import rini.files.tables
 import rini.memory.tables
 import rini.models.tables
+import rini.responses.tables
 import rini.tools.tables
 import rini.turns.tables
 from rini.db import metadata

@@ -26,11 +26,11 @@ _parts_json = msgspec.json.Decoder(tuple[canon.Part, ...])
 
 def _path(*columns: sa.Column[Any]) -> sa.Select[*tuple[Any, ...]]:
     """Return the select of a leaf's ancestors and itself, root first. It walks parents, so its cost is the path's length."""
-    leaf = sa.select(*columns, sa.literal(0).label("depth")).where(_table.id == sa.bindparam("leaf"))
+    leaf = sa.select(*columns, sa.literal(0).label("steps")).where(_table.id == sa.bindparam("leaf"))
     walk = leaf.cte("walk", recursive=True)
-    parent = sa.select(*columns, walk.c.depth + 1).join(walk, _table.id == walk.c.parent_message_id)
+    parent = sa.select(*columns, walk.c.steps + 1).join(walk, _table.id == walk.c.parent_message_id)
     walk = walk.union_all(parent)
-    return sa.select(*(walk.c[column.name] for column in columns)).order_by(walk.c.depth.desc())
+    return sa.select(*(walk.c[column.name] for column in columns)).order_by(walk.c.steps.desc())
 
 
 _history = _path(*messages.columns)

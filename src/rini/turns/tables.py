@@ -1,4 +1,4 @@
-"""The table of thoughts that go back with a tool call although the client's format has no place for them."""
+"""The tables of turns: those that run, what they streamed, and thoughts that the client's format has no place for."""
 
 import sqlalchemy as sa
 
@@ -17,4 +17,45 @@ tool_thoughts = sa.Table(
     sa.Column("parts", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Index("ix_tool_thoughts_created_at", "created_at"),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    # One for each process.
+    sa.Column("id", sa.String(32), primary_key=True),
+    # The durable executor whose work another one takes over when this process is dead; NULL: it has none.
+    sa.Column("executor_id", sa.String(64), nullable=True),
+    sa.Column("seen_at", UtcDateTime(), nullable=False),
+)
+
+# An answer that a model is writing. Its row goes when the turn settles.
+running_turns = sa.Table(
+    "running_turns",
+    metadata,
+    sa.Column("answer_id", big_int(), sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("session_id", sa.String(36), sa.ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("worker_id", sa.String(32), nullable=False),
+    # It continues the current branch, so that the next one that does must wait for it.
+    sa.Column("holds_session", sa.Boolean, nullable=False),
+    # It goes on when its client leaves, and when its worker dies.
+    sa.Column("background", sa.Boolean, nullable=False),
+    # Why it is to end: cancelled, interrupted. NULL: it is not.
+    sa.Column("ending", sa.String(16), nullable=True),
+    sa.Column("started_at", UtcDateTime(), nullable=False),
+    sa.Index("ix_running_turns_session_id", "session_id"),
+    sa.Index("ix_running_turns_worker_id", "worker_id"),
+)
+
+# What was streamed of an answer, so that it can be followed again from any event on, by another process too.
+answer_events = sa.Table(
+    "answer_events",
+    metadata,
+    sa.Column("answer_id", big_int(), sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    # The number of the first event, from 0.
+    sa.Column("first", sa.Integer, primary_key=True, autoincrement=False),
+    # A JSON array of events (rini.turns.following), compressed by zlib.
+    sa.Column("events", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+    sa.Index("ix_answer_events_created_at", "created_at"),
 )

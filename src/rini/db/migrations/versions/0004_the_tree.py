@@ -1,0 +1,185 @@
+"""Ancestors, labels, cuts of the context, running turns, streams to follow, responses, idempotency keys."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from rini.db.base import UtcDateTime
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+BATCH = 1000
+
+
+def upgrade() -> None:
+    _messages_and_sessions()
+    _kept_beside_messages()
+    _turns()
+    op.create_table(
+        "responses",
+        _of_message("answer_id"),
+        sa.Column("user_id", big, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("request", sa.Text, nullable=False),
+        sa.Column("first_input_id", big, nullable=True),
+        sa.Column("previous_id", big, nullable=True),
+        sa.Column("in_conversation", sa.Boolean, nullable=False),
+        sa.Column("background", sa.Boolean, nullable=False),
+        sa.Column("error", sa.Text, nullable=True),
+        sa.Column("deleted_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+    )
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("user_id", big, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("worker_id", sa.String(32), nullable=True),
+        sa.Column("request_id", sa.String(128), nullable=True),
+        sa.Column("status", sa.Integer, nullable=True),
+        sa.Column("headers", sa.Text, nullable=True),
+        sa.Column("body", sa.LargeBinary, nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+
+
+def downgrade() -> None:
+    for table in (
+        "idempotency_keys",
+        "responses",
+        "answer_events",
+        "running_turns",
+        "workers",
+        "system_texts",
+        "context_cuts",
+        "message_labels",
+    ):
+        op.drop_table(table)
+    for table, column in (
+        ("messages", "note"),
+        ("messages", "cut_id"),
+        ("messages", "system_digest"),
+        ("messages", "size_tokens"),
+        ("messages", "model_asked"),
+        ("messages", "provider"),
+        ("messages", "jump_id"),
+        ("messages", "depth"),
+        ("sessions", "metadata"),
+        ("sessions", "context_policy"),
+    ):
+        op.drop_column(table, column)
+
+
+def _of_message(name: str) -> sa.Column[int]:
+    return sa.Column(name, big, sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True)
+
+
+def _messages_and_sessions() -> None:
+    op.add_column("sessions", sa.Column("context_policy", sa.String(16), nullable=False, server_default="compact"))
+    op.add_column("sessions", sa.Column("metadata", sa.Text, nullable=True))
+    op.add_column("messages", sa.Column("depth", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("messages", sa.Column("jump_id", big, nullable=True))
+    op.add_column("messages", sa.Column("provider", sa.String(64), nullable=True))
+    op.add_column("messages", sa.Column("model_asked", sa.Text, nullable=True))
+    op.add_column("messages", sa.Column("size_tokens", sa.Integer, nullable=True))
+    op.add_column("messages", sa.Column("system_digest", sa.String(64), nullable=True))
+    op.add_column("messages", sa.Column("cut_id", big, nullable=True))
+    op.add_column("messages", sa.Column("note", sa.Text, nullable=True))
+    _measure_depths()
+
+
+def _measure_depths() -> None:
+    """Give every message its depth and the ancestor to jump to, as rini.sessions.ancestry does it for new ones.
+
+    No message is older than its parent, so that one walk in the order of ids finds each parent done.
+    """
+    connection = op.get_bind()
+    messages = sa.table(
+        "messages", *(sa.column(name) for name in ("id", "session_id", "parent_message_id", "depth", "jump_id"))
+    )
+    c = messages.c
+    change = (
+        messages.update()
+        .where(c.id == sa.bindparam("this"))
+        .values(depth=sa.bindparam("its_depth"), jump_id=sa.bindparam("its_jump"))
+    )
+    for (session_id,) in connection.execute(sa.select(c.session_id).distinct()).all():
+        known: dict[int, tuple[int, int | None]] = {}
+        changes: list[dict[str, int | None]] = []
+        here = sa.select(c.id, c.parent_message_id).where(c.session_id == session_id).order_by(c.id)
+        for message_id, parent in connection.execute(here).all():
+            depth, jump = 0, None
+            if parent is not None:
+                above, far = known[parent]
+                depth, jump = above + 1, parent
+                if far is not None:
+                    to_far, farther = known[far]
+                    if farther is not None and above - to_far == to_far - known[farther][0]:
+                        jump = farther
+            known[message_id] = depth, jump
+            changes.append({"this": message_id, "its_depth": depth, "its_jump": jump})
+        for start in range(0, len(changes), BATCH):
+            connection.execute(change, changes[start : start + BATCH])
+
+
+def _kept_beside_messages() -> None:
+    op.create_table(
+        "message_labels",
+        _of_message("message_id"),
+        sa.Column("label", sa.String(100), primary_key=True),
+        sa.Column("user_id", big, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    )
+    op.create_index("ix_message_labels_user_id_label", "message_labels", ["user_id", "label"])
+    op.create_table(
+        "context_cuts",
+        sa.Column("id", big, primary_key=True, autoincrement=True),
+        sa.Column("user_id", big, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("message_id", big, sa.ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("summary", sa.Text, nullable=True),
+        sa.Column("reason", sa.String(64), nullable=True),
+        sa.Column("window_tokens", sa.Integer, nullable=True),
+        sa.Column("size_tokens", sa.Integer, nullable=False),
+        sa.Column("provider", sa.String(64), nullable=True),
+        sa.Column("model", sa.Text, nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_context_cuts_message_id", "context_cuts", ["message_id"])
+    op.create_table(
+        "system_texts",
+        sa.Column("user_id", big, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("text", sa.Text, nullable=False),
+    )
+
+
+def _turns() -> None:
+    op.create_table(
+        "workers",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("executor_id", sa.String(64), nullable=True),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+    )
+    op.create_table(
+        "running_turns",
+        _of_message("answer_id"),
+        sa.Column("session_id", sa.String(36), sa.ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("worker_id", sa.String(32), nullable=False),
+        sa.Column("holds_session", sa.Boolean, nullable=False),
+        sa.Column("background", sa.Boolean, nullable=False),
+        sa.Column("ending", sa.String(16), nullable=True),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+    )
+    op.create_index("ix_running_turns_session_id", "running_turns", ["session_id"])
+    op.create_index("ix_running_turns_worker_id", "running_turns", ["worker_id"])
+    op.create_table(
+        "answer_events",
+        _of_message("answer_id"),
+        sa.Column("first", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("events", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+    )
+    op.create_index("ix_answer_events_created_at", "answer_events", ["created_at"])

@@ -1,0 +1,1 @@
+"""OpenAI's stored responses and conversations: views on sessions and messages."""
