@@ -15,6 +15,9 @@ RiniError
 ├── NotFoundError                 404 not_found
 ├── MethodNotAllowedError         405 method_not_allowed
 ├── ConfirmationNeededError       409 confirmation_needed
+├── AnswerRunningError            409 answer_running
+├── SessionBusyError              409 session_busy
+├── TurnCancelledError            409 turn_cancelled
 ├── TooManyTokensError            409 too_many_tokens
 ├── AliasTakenError               409 alias_taken
 ├── BodyTooLargeError             413 body_too_large
@@ -202,6 +205,47 @@ class ConfirmationNeededError(RiniError):
 
     status = 409
     code = "confirmation_needed"
+
+
+class AnswerRunningError(RiniError):
+    """The message is an answer that is still being written: nothing can come below it yet.
+
+    What to do: Wait until it is done (`GET /messages/{id}` says so), or end it with `POST /messages/{id}/cancel`.
+    Fields: message_id.
+    """
+
+    status = 409
+    code = "answer_running"
+
+    def __init__(self, message_id: int) -> None:
+        super().__init__(f"The answer {message_id} is still being written.", message_id=message_id)
+
+
+class SessionBusyError(RiniError):
+    """The session's current branch is being answered, and the request did not want to wait, or waited too long.
+
+    What to do: Send it again when that answer is done, let it wait (`"if_busy": "queue"`), or name a parent: then nothing waits.
+    Fields: message_id.
+    """
+
+    status = 409
+    code = "session_busy"
+
+    def __init__(self, message_id: int | None) -> None:
+        super().__init__(
+            "The session's current branch is being answered; wait for it, or name a parent message.",
+            message_id=message_id,
+        )
+
+
+class TurnCancelledError(RiniError):
+    """The answer was cancelled, or interrupted by another question, while the model wrote it. What had come is stored.
+
+    What to do: Nothing, if that was wanted; else ask again.
+    """
+
+    status = 409
+    code = "turn_cancelled"
 
 
 class TooManyTokensError(RiniError):

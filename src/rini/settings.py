@@ -152,6 +152,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         20 * 1024 * 1024, alias="RINI_MAX_BODY_BYTES", ge=1024, description="Largest request body, in bytes."
     )
+    queue_seconds: float = Field(
+        300.0,
+        alias="RINI_QUEUE_SECONDS",
+        gt=0,
+        description="How long a question waits for another one that is being answered at the same branch's tip.",
+    )
     shutdown_grace_seconds: float = Field(
         30.0, alias="RINI_SHUTDOWN_GRACE_SECONDS", ge=0, description="Time that running answers get after SIGTERM."
     )

@@ -155,8 +155,10 @@ def test_whatever_was_left_the_next_start_succeeds(kind, request, tmp_path):
     run = tmp_path / "run"
     journal = Journal(run)
     odd = [*_events("a\x00b"), UsageUpdate(Usage(input_tokens=10**30, output_tokens=2**40))]
+    asked = {"session_id": session.id, "parent_message_id": question.id, "provider": "openai", "model": "m"}
     for call_id, owner in (("odd", user_id), ("twice", user_id), ("orphan", gone)):
-        journal.begin(Open(_record(call_id, owner), "openai_chat", session.id, question.id))
+        answer = database.write_sync(messages.open_answer, user_id=owner, **asked)
+        journal.begin(Open(_record(call_id, owner), "openai_chat", session.id, answer))
         journal.add(call_id, odd)
     journal.begin(Open(_record("stateless", gone), "openai_chat", None, None))
     database.write_sync(users.delete, gone)

@@ -170,7 +170,7 @@ def test_the_question_is_stored_before_the_call_and_the_answer_before_the_reply(
     else:
         user.ask("the question", session_id=session)
         stored = user.get(path).json
-    assert [each["content"] for each in during[0]] == ["the question"]
+    assert [(each["content"], each["status"]) for each in during[0]] == [("the question", "complete"), ("", "running")]
     assert [(each["role"], each["content"]) for each in stored] == [
         ("user", "the question"),
         ("assistant", "the answer"),

@@ -16,6 +16,7 @@ PAGE = Page("logs.md", "the source")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 MEANINGS = {
+    "answer_not_kept": "the database did not come back in time for an answer that it had not stored; its row is booked",
     "client_left": "the client left before it had sent its request",
     "files_left_to_sweep": "a file whose message is gone could not be deleted now; the sweep will",
     "files_not_swept": "the sweep of files that nothing names any more failed; the next one is due in ten minutes",

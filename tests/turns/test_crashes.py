@@ -150,7 +150,8 @@ def test_recovery_leaves_the_journals_of_the_living_alone(new_server, upstream, 
         next(iter(reader))
         second = new_server(data_dir=first.data_dir)
         other = Client(second.url, user.token)
-        assert [each["role"] for each in other.get(f"/sessions/{session}/messages/").json] == ["user"]
+        during = other.get(f"/sessions/{session}/messages/").json
+        assert [(each["role"], each["status"]) for each in during] == [("user", "complete"), ("assistant", "running")]
     wait_for_rows(first, 1)
     kept = other.get(f"/sessions/{session}/messages/").json
     assert [(each["role"], each["status_reason"]) for each in kept] == [("user", None), ("assistant", "client_left")]

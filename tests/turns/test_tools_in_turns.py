@@ -267,7 +267,7 @@ def test_a_client_that_leaves_while_the_tool_runs(server, upstream, tools):
 
     def partial():
         return [
-            message for message in user.get(f"/sessions/{session}/messages/").json if message["role"] == "assistant"
+            message for message in user.get(f"/sessions/{session}/messages/").json if message["status"] == "partial"
         ]
 
     from tests.support.model import until

@@ -53,7 +53,8 @@ class NativeStream:
         start: dict[str, Any] = {"model": self._model}
         if loaded is not None:
             start["session_id"] = loaded.session_id
-            start["user_message"] = native_shown.message(loaded.question)
+            start["user_message"] = None if loaded.question is None else native_shown.message(loaded.question)
+            start["assistant_message_id"] = loaded.answer_id
         await self._write(self._event("start", _encode(start)))
 
     async def piece(self, data: bytes, events: list[Event]) -> None:  # noqa: ARG002  # nobody else's bytes are passed on

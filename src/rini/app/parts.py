@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -30,6 +31,7 @@ from rini.tools.toolbox import Toolbox
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.recovery import recover
+from rini.turns.register import Register
 from rini.turns.turn import Turns
 from rini.usage.ledger import Ledger
 from rini.usage.price_file import NO_OVERRIDES, load_overrides
@@ -72,6 +74,7 @@ class Parts:
         )
         self.counting = Counting(router, self._transport)
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
+        self._register = Register(self.database, os.urandom(16).hex())
         self.turns = Turns(
             self.database,
             router,
@@ -81,7 +84,9 @@ class Parts:
             self._journal,
             Images(self.files),
             self.toolbox,
-            settings.memory_tokens,
+            self._register,
+            memory_tokens=settings.memory_tokens,
+            queue_seconds=settings.queue_seconds,
         )
 
     @asynccontextmanager
@@ -112,6 +117,8 @@ class Parts:
             stack.push_async_callback(self.embeddings.close)
             stack.push_async_callback(self.turns.close)
             process.install(settings.shutdown_grace_seconds)
+            looking = asyncio.create_task(self._register.keep_looking())
+            stack.callback(looking.cancel)
             sweeping = asyncio.create_task(self.files.keep_swept())
             stack.callback(sweeping.cancel)
             loading = asyncio.create_task(asyncio.to_thread(self._prices.load))

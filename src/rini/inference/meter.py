@@ -77,7 +77,7 @@ class Meter:
         A call that broke off before its usage was told is estimated from what was sent and what came.
         """
         usage = plausible(reply.usage) if reply.usage else None
-        if outcome in ("client_left", "provider_failed", "interrupted"):
+        if outcome in ("client_left", "provider_failed", "interrupted", "cancelled"):
             usage = self._estimated(outgoing.request, reply, usage)
         return self.book(outcome, usage, reply, error)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -11,15 +11,25 @@ from sqlalchemy.engine import Connection
 
 from rini import canon
 from rini.db import AnyRow
-from rini.errors import ConfirmationNeededError, InvalidRequestError, NotFoundError
+from rini.errors import AnswerRunningError, ConfirmationNeededError, InvalidRequestError, NotFoundError
+from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
 from rini.sessions import repository
+from rini.sessions.ancestry import place_below
 from rini.sessions.tables import messages
 
 DELETED_AT_ONCE = 500
 
+RUNNING = "running"
+"""The status of an answer that is being written."""
+
 _table = messages.c
 _insert = messages.insert().returning(messages)
+# A dead process's answer may have been taken for lost, and its journal come back with what it had said.
+_finish = messages.update().where(_table.id == sa.bindparam("answer"), _table.status != "complete").returning(messages)
+_parent = sa.select(_table.status).where(
+    _table.id == sa.bindparam("parent"), _table.session_id == sa.bindparam("session")
+)
 _one = sa.select(messages).where(_table.id == sa.bindparam("message_id"), _table.user_id == sa.bindparam("user_id"))
 _parts_json = msgspec.json.Decoder(tuple[canon.Part, ...])
 
@@ -56,23 +66,62 @@ def add(
 
     Postgres has no NUL in texts: a model's own is shown as U+FFFD and kept in the parts.
     """
-    content = content.replace("\x00", "\ufffd")
-    plain = not parts or (len(parts) == 1 and parts[0] == canon.Text(content))
     return connection.execute(
         _insert,
         {
             "session_id": session_id,
             "user_id": user_id,
             "role": role,
-            "content": content,
             "parent_message_id": parent_message_id,
-            "parts": None if plain else msgspec.json.encode(parts).decode(),
             "origin": origin,
             "status": status,
             "created_at": now(),
+            **place_below(connection, parent_message_id),
+            **_said(role, content, parts),
             **fields,
         },
     ).one()
+
+
+def open_answer(
+    connection: Connection, *, session_id: str, user_id: int, parent_message_id: int | None, provider: str, model: str
+) -> int:
+    """Store an answer that is going to be written, and return its id. ``provider`` and ``model`` are who is asked."""
+    row = add(
+        connection,
+        session_id=session_id,
+        user_id=user_id,
+        role="assistant",
+        content="",
+        parent_message_id=parent_message_id,
+        status=RUNNING,
+        provider=provider,
+        model_asked=model.replace("\x00", "\ufffd"),
+    )
+    return row.id
+
+
+def finish_answer(
+    connection: Connection, answer_id: int, *, content: str, parts: tuple[canon.Part, ...], **fields: Any
+) -> AnyRow | None:
+    """Complete an answer and return its row; None where it was deleted meanwhile."""
+    values = {**_said("assistant", content, parts), **fields, "answer": answer_id}
+    return connection.execute(_finish, values).first()
+
+
+def drop_answer(connection: Connection, answer_id: int) -> None:
+    """Delete an answer of which nothing came."""
+    connection.execute(messages.delete().where(_table.id == answer_id, _table.status != "complete"))
+
+
+def _said(role: str, content: str, parts: tuple[canon.Part, ...]) -> dict[str, Any]:
+    content = content.replace("\x00", "\ufffd")
+    plain = not parts or (len(parts) == 1 and parts[0] == canon.Text(content))
+    return {
+        "content": content,
+        "parts": None if plain else msgspec.json.encode(parts).decode(),
+        "size_tokens": conversation_tokens((canon.Message(cast("canon.Role", role), parts or (canon.Text(content),)),)),
+    }
 
 
 def append(
@@ -94,12 +143,17 @@ def append(
 
 
 def parent_of(connection: Connection, session: AnyRow, named: int | None) -> int | None:
-    """Return the id of the parent that a new message of ``session`` has. Raises InvalidRequestError for a foreign one."""
+    """Return the id of the parent that a new message of ``session`` has.
+
+    Raises InvalidRequestError for a foreign one, AnswerRunningError for an answer that is still being written.
+    """
     if named is None:
         return session.head_message_id
-    found = sa.select(_table.id).where(_table.id == named, _table.session_id == session.id)
-    if connection.execute(found).first() is None:
+    status = connection.execute(_parent, {"parent": named, "session": session.id}).scalar()
+    if status is None:
         raise InvalidRequestError(f"parent_message_id: there is no message {named} in this session.")
+    if status == RUNNING:
+        raise AnswerRunningError(named)
     return named
 
 

@@ -30,12 +30,31 @@ _move = (
     .where(_table.id == sa.bindparam("this"))
     .values(head_id=sa.bindparam("head"), updated_at=sa.bindparam("moment"))
 )
+_advance = (
+    sessions.update()
+    .where(_table.id == sa.bindparam("this"))
+    .values(
+        head_id=sa.case(
+            (
+                _table.head_id.is_not_distinct_from(sa.bindparam("found", type_=_table.head_id.type)),
+                sa.bindparam("head", type_=_table.head_id.type),
+            ),
+            else_=_table.head_id,
+        ),
+        updated_at=sa.bindparam("moment"),
+    )
+)
 
 
 def create(
-    connection: Connection, user_id: int, alias: str | None, system_prompt: str | None, memory_mode: str
+    connection: Connection,
+    user_id: int,
+    alias: str | None,
+    system_prompt: str | None,
+    memory_mode: str,
+    **fields: Any,
 ) -> AnyRow:
-    """Make a session and return its row."""
+    """Make a session and return its row. ``fields`` are further columns."""
     moment = now()
     session_id = new_session_id()
     connection.execute(
@@ -47,6 +66,7 @@ def create(
             memory_mode=memory_mode,
             created_at=moment,
             updated_at=moment,
+            **fields,
         )
     )
     return get(connection, user_id, session_id)
@@ -93,6 +113,12 @@ def delete(connection: Connection, user_id: int, session_id: str) -> list[str]:
 def move_head(connection: Connection, session_id: str, head_id: int | None) -> None:
     """Make ``head_id`` the tip of the session's current branch; with None the next message begins anew."""
     connection.execute(_move, {"this": session_id, "head": head_id, "moment": now()})
+
+
+def advance_head(connection: Connection, session_id: str, found_id: int | None, head_id: int) -> None:
+    """Make ``head_id`` the tip of the current branch if that is still ``found_id``; one that was moved meanwhile stays where it is."""
+    parameters = {"this": session_id, "found": found_id, "head": head_id, "moment": now()}
+    connection.execute(_advance, parameters)
 
 
 def _row(row: AnyRow | None) -> AnyRow:

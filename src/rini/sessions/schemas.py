@@ -81,7 +81,7 @@ class Message(BaseModel):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     response_time_ms: int | None = None
-    status: Literal["complete", "partial"] = "complete"
+    status: Literal["complete", "partial", "running"] = "complete"
     status_reason: str | None = None
     finish_reason: str | None = None
     memory_ids: list[int] | None = None

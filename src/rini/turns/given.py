@@ -2,7 +2,7 @@
 
 import msgspec
 
-from rini.canon import Request
+from rini.canon import Message, Request
 from rini.inference import translation
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
@@ -22,6 +22,14 @@ def read(target: Target, model: str, given: Given) -> Request:
         target, model, lambda: given.codec.decode_request(given.body, model=model, stream=given.stream)
     )
     return msgspec.structs.replace(request, model=model, stream=given.stream)
+
+
+def instructions_apart(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the instructions with which a request begins, and the messages that follow."""
+    for place, message in enumerate(messages):
+        if message.role not in ("system", "developer"):
+            return messages[:place], messages[place:]
+    return messages, ()
 
 
 def left_headers(given: Given) -> list[str]:

@@ -33,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A call that has begun. ``session_id`` and ``question_id`` are None in a stateless one.
+    """A call that has begun. ``session_id`` and ``answer_id`` are None in a stateless one; see Settlement for the rest.
 
     ``earlier`` are the whole calls of the same turn, not booked yet, and ``before`` is what came of them.
     """
@@ -41,7 +41,9 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     record: UsageRecord
     wire: str
     session_id: str | None = None
-    question_id: int | None = None
+    answer_id: int | None = None
+    head_id: int | None = None
+    moves_head: bool = True
     memory_ids: tuple[int, ...] = ()
     earlier: tuple[UsageRecord, ...] = ()
     before: tuple[Part, ...] = ()

@@ -11,7 +11,7 @@ from rini.inference.estimate import reply_tokens
 from rini.inference.meter import plausible
 from rini.telemetry import logs
 from rini.turns.journal import Left, abandoned
-from rini.turns.settle import Settlement, settle
+from rini.turns.settle import AnswerGoneError, Settlement, settle
 from rini.turns.tool_use import CallIds
 from rini.usage import ledger
 from rini.usage.ledger import UsageRecord
@@ -45,20 +45,22 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
         return _book(database, left.booked)
     record, parts = left.paused or _broken_off(prices, left)
     records = (*call.earlier, record)
-    if call.session_id is not None and call.question_id is not None:
+    if call.session_id is not None and call.answer_id is not None:
         settlement = Settlement(
             records=records,
             wire=call.wire,
             parts=parts,
             session_id=call.session_id,
-            question_id=call.question_id,
+            answer_id=call.answer_id,
+            head_id=call.head_id,
+            moves_head=call.moves_head,
             model=left.builder.reply().model,
             memory_ids=call.memory_ids,
             reason=REASON,
         )
         try:
             database.write_sync(settle, settlement)
-        except exc.IntegrityError:
+        except (exc.IntegrityError, AnswerGoneError):
             pass  # settled already, or the session is gone: what follows tells which
         else:
             return 1

@@ -87,9 +87,19 @@ class RunningCall:
             journal.begin(Open(record, wire, earlier=earlier, before=before))
             return
         record.session_id = loaded.session_id
-        record.message_id = loaded.question.id
+        record.message_id = None if loaded.question is None else loaded.question.id
         journal.begin(
-            Open(record, wire, loaded.session_id, loaded.question.id, loaded.memory_ids, earlier=earlier, before=before)
+            Open(
+                record,
+                wire,
+                loaded.session_id,
+                loaded.answer_id,
+                loaded.head_id,
+                loaded.moves_head,
+                loaded.memory_ids,
+                earlier=earlier,
+                before=before,
+            )
         )
 
     @property

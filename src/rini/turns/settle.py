@@ -6,12 +6,19 @@ from sqlalchemy.engine import Connection
 from rini.canon import FinishReason, Part, ToolResult, plain_text
 from rini.db import AnyRow
 from rini.sessions import messages, repository
+from rini.turns import runs
 from rini.usage import ledger
 from rini.usage.usage_record import UsageRecord
 
 
+class AnswerGoneError(Exception):
+    """The answer's place, or its session, was deleted while the model wrote."""
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be stored of a turn: one record for each call of a model, and all that the model and its tools said.
+
+    The session's head is moved from ``head_id``, where the turn found it.
 
     ``wire`` names the format whose provider wrote the answer, ``model`` is the provider's word for who did. ``reason`` says why the
     answer broke off; None: it is complete. ``tool_ms`` is how long tools took.
@@ -21,7 +28,9 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     wire: str
     parts: tuple[Part, ...]
     session_id: str
-    question_id: int
+    answer_id: int
+    head_id: int | None
+    moves_head: bool = True
     model: str | None = None
     finish_reason: FinishReason | None = None
     memory_ids: tuple[int, ...] = ()
@@ -30,13 +39,16 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
-    """Store the answer below its question, make it the branch's tip, and book the calls. Returns the answer's row.
+    """Complete the answer, make it the branch's tip, and book the calls. Returns the answer's row.
 
     A turn that broke off before anything came stores no answer; its question stays. Booking the same call twice raises
-    IntegrityError, so that an answer is never stored twice.
+    IntegrityError, so that an answer is never stored twice. Raises AnswerGoneError.
     """
     answer = _store_answer(connection, turn)
+    runs.end(connection, turn.answer_id)
     records = turn.records
+    if not records:  # they are booked already
+        return answer
     if answer is not None:
         records = [msgspec.structs.replace(record, message_id=answer.id) for record in records]
     ledger.insert(connection, [*records])
@@ -59,28 +71,40 @@ def total(counts: list[int | None]) -> int | None:
 
 def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
     if turn.reason is not None and not turn.parts:
+        messages.drop_answer(connection, turn.answer_id)
         return None
+    # First the session, as everybody who changes its messages does.
+    if turn.moves_head:
+        repository.advance_head(connection, turn.session_id, turn.head_id, turn.answer_id)
     records = turn.records
     written = total([record.output_tokens for record in records])
     answering_ms = total([record.latency_ms for record in records])
-    row = messages.add(
+    row = messages.finish_answer(
         connection,
-        session_id=turn.session_id,
-        user_id=records[-1].user_id,
-        role="assistant",
+        turn.answer_id,
         content=said_last(turn.parts),
         parts=turn.parts,
         origin=turn.wire,
-        parent_message_id=turn.question_id,
         status="complete" if turn.reason is None else "partial",
         status_reason=turn.reason,
         finish_reason=turn.finish_reason,
-        model_used=(turn.model or records[-1].model).replace("\x00", "\ufffd"),
+        model_used=_stored(turn.model or (records[-1].model if records else None)),
         token_count=written,
         prompt_tokens=total([record.input_tokens for record in records]),
         completion_tokens=written,
         response_time_ms=None if answering_ms is None else answering_ms + turn.tool_ms,
         memory_ids=msgspec.json.encode(turn.memory_ids).decode() if turn.memory_ids else None,
     )
-    repository.move_head(connection, turn.session_id, row.id)
+    if row is None:
+        raise AnswerGoneError
     return row
+
+
+def _stored(name: str | None) -> str | None:
+    return None if name is None else name.replace("\x00", "\ufffd")
+
+
+def abandon(connection: Connection, answer_id: int) -> None:
+    """Take back the place of an answer whose model was not even called."""
+    messages.drop_answer(connection, answer_id)
+    runs.end(connection, answer_id)

@@ -13,7 +13,13 @@ from sqlalchemy import exc
 
 from rini.canon import Reply, Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
-from rini.errors import NotFoundError, RiniError, StorageUnavailableError, UnsupportedParameterError
+from rini.errors import (
+    NotFoundError,
+    RiniError,
+    StorageUnavailableError,
+    TurnCancelledError,
+    UnsupportedParameterError,
+)
 from rini.inference.meter import Meter
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Router, Target
@@ -23,12 +29,14 @@ from rini.providers.parameters import request_with
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
 from rini.turns import thoughts
-from rini.turns.given import as_it_came, left_headers, read
+from rini.turns.given import as_it_came, instructions_apart, left_headers, read
 from rini.turns.images import Images
 from rini.turns.journal import Journal
-from rini.turns.load import load
+from rini.turns.load import Busy, load
+from rini.turns.queueing import Place, Queues
+from rini.turns.register import Register
 from rini.turns.running import RunningCall
-from rini.turns.settle import Settlement, settle
+from rini.turns.settle import AnswerGoneError, Settlement, abandon, settle
 from rini.turns.tool_use import calls_to_make, continued, offering, results_of
 from rini.turns.values import Answer, Ask, Given, Listener, Loaded
 from rini.usage.ledger import Ledger
@@ -36,6 +44,9 @@ from rini.usage.prices import Prices
 from rini.usage.usage_record import Outcome
 
 T = TypeVar("T")
+
+LATE_PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
+"""When the answer that could not be stored is tried again."""
 
 _log = logs.get_logger(__name__)
 
@@ -53,7 +64,10 @@ class Turns:
         journal: Journal,
         images: Images,
         toolbox: Toolbox,
+        register: Register,
+        *,
         memory_tokens: int,
+        queue_seconds: float,
     ) -> None:
         self._database = database
         self._router = router
@@ -63,8 +77,11 @@ class Turns:
         self._journal = journal
         self._images = images
         self._toolbox = toolbox
+        self._register = register
         self._memory_tokens = memory_tokens
+        self._queues = Queues(queue_seconds, register.end)
         self._ending: set[asyncio.Task[Any]] = set()
+        self._late: set[asyncio.Task[None]] = set()
 
     async def take(self, ask: Ask, listener: Listener | None = None) -> Answer:
         """Ask the model and return its answer, stored and booked; with a ``listener``, stream it on the way.
@@ -72,17 +89,30 @@ class Turns:
         Where the model asks for one of the tools that it was offered, the tool is called, once, and the model answers over its result.
         Raises RiniError. When the caller is cancelled, so is the provider's call, at once, and what had come is settled.
         """
-        call, offer = await self._begin(ask, stream=listener is not None)
+        if not ask.continues_branch:
+            return await self._take(ask, listener, None)
+        async with self._queues.place(ask) as place:
+            return await self._take(ask, listener, place)
+
+    async def _take(self, ask: Ask, listener: Listener | None, place: Place | None) -> Answer:
+        call, offer = await self._begin(ask, place, stream=listener is not None)
+        running = self._register.running(call.loaded)
         try:
-            await call.run(self._transport, listener)
-            if offer is not None and (calls := calls_to_make(call.reply)):
-                results = await self._use(offer, call, calls, listener)
-                call = self._go_on(ask, call, results)
+            with running:
                 await call.run(self._transport, listener)
+                if offer is not None and (calls := calls_to_make(call.reply)):
+                    results = await self._use(offer, call, calls, listener)
+                    call = self._go_on(ask, call, results)
+                    await call.run(self._transport, listener)
         except RiniError as error:
             await asyncio.shield(self._settling_of(call, "provider_failed" if call.begun else "refused", error))
             raise
         except asyncio.CancelledError:
+            if running.ending is not None:
+                _uncancel()
+                ended = TurnCancelledError(f"The answer was {running.ending} while the model wrote it.")
+                await asyncio.shield(self._settling_of(call, running.ending, ended))
+                raise ended from None
             settling = self._settling_of(call, "interrupted" if draining.over else "client_left")
             settling.add_done_callback(_log_failure)
             raise
@@ -98,11 +128,15 @@ class Turns:
         """Wait until all that broke off is settled, and all that is over is booked."""
         while self._ending:
             await asyncio.wait(self._ending)
+        if self._late:  # the storage had its chance
+            await asyncio.wait(self._late, timeout=LATE_PAUSES_SECONDS[0] * 2)
+            for late in self._late:
+                late.cancel()
         await self._ledger.flush()
 
-    async def _begin(self, ask: Ask, *, stream: bool) -> tuple[RunningCall, Offer | None]:
+    async def _begin(self, ask: Ask, place: Place | None, *, stream: bool) -> tuple[RunningCall, Offer | None]:
         if ask.given is not None:
-            return await self._begin_given(ask, ask.given), None
+            return await self._begin_given(ask, ask.given, place), None
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
         request = request_with(
             target.provider, ask.model, ask.params, Request(model=ask.model, messages=ask.messages, stream=stream)
@@ -112,22 +146,24 @@ class Turns:
             ask = await self._images.received(ask)
             request = msgspec.structs.replace(request, messages=ask.messages)
         loaded = None
-        if ask.session_id is not None:
-            if ask.image is None:
-                loaded = await self._load(ask)
-            else:
-                # A client that leaves meanwhile leaves no file behind that no message names.
-                ask, loaded = await asyncio.shield(self._to_its_end(self._keep(ask)))
-            messages = await self._images.shown(ask, (*loaded.context, *ask.messages))
-            request = offering(msgspec.structs.replace(request, messages=messages), offer, ask.provider)
-        elif offer is not None:
-            request = offering(request, offer, ask.provider)
-        meter = self._meter(ask, target, stream=stream)
-        return RunningCall(target, Outgoing.of(target, request), loaded, meter, self._journal), offer
+        if ask.stored:
+            # A client that leaves meanwhile leaves no file behind that no message names.
+            ask, loaded = await (self._load(ask, place) if ask.image is None else self._keep(ask, place))
+        try:
+            if loaded is not None:
+                request = msgspec.structs.replace(request, messages=await self._images.shown(ask, loaded.messages))
+            request = offering(request, offer, ask.provider) if loaded is not None or offer is not None else request
+            meter = self._meter(ask, target, stream=stream)
+            return RunningCall(target, Outgoing.of(target, request), loaded, meter, self._journal), offer
+        except BaseException:
+            self._abandon(loaded)
+            raise
 
-    async def _begin_given(self, ask: Ask, given: Given) -> RunningCall:
+    async def _begin_given(self, ask: Ask, given: Given, place: Place | None) -> RunningCall:
         """Begin with a request in the client's own format: as it came where the provider speaks it too, else translated."""
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id, given.codec.name)
+        if ask.stored:
+            return await self._begin_given_in_session(ask, given, target, place)
         outgoing = as_it_came(target, ask.model, given)
         if outgoing is None:
             request = read(target, ask.model, given)
@@ -138,6 +174,22 @@ class Turns:
             outgoing.dropped = (*left_out, *left_headers(given))
         meter = self._meter(ask, target, stream=given.stream)
         return RunningCall(target, outgoing, None, meter, self._journal, given=given)
+
+    async def _begin_given_in_session(self, ask: Ask, given: Given, target: Target, place: Place | None) -> RunningCall:
+        """Begin with new messages in the client's own format, before which come those that are stored."""
+        request = read(target, ask.model, given)
+        instructions, messages = instructions_apart(request.messages)
+        ask = msgspec.structs.replace(ask, instructions=instructions, messages=messages)
+        ask, loaded = await self._load(ask, place)
+        try:
+            shown = await self._images.shown(ask, loaded.messages)
+            outgoing = Outgoing.of(target, msgspec.structs.replace(request, messages=shown))
+            outgoing.dropped = tuple(left_headers(given))
+            meter = self._meter(ask, target, stream=given.stream)
+            return RunningCall(target, outgoing, loaded, meter, self._journal, given=given)
+        except BaseException:
+            self._abandon(loaded)
+            raise
 
     async def _offer(self, ask: Ask, target: Target) -> Offer | None:
         if ask.tool_choice is None:
@@ -152,17 +204,49 @@ class Turns:
             provider=ask.provider,
         )
 
-    async def _load(self, ask: Ask) -> Loaded:
-        return await self._database.write(load, ask, self._memory_tokens)
+    async def _load(self, ask: Ask, place: Place | None) -> tuple[Ask, Loaded]:
+        """Load, when no other process answers the session's current branch. Raises RiniError."""
+        while True:
+            loading = self._to_its_end(self._database.write(load, ask, self._register.worker_id, self._memory_tokens))
+            try:
+                found = await asyncio.shield(loading)
+            except asyncio.CancelledError:
+                loading.add_done_callback(self._abandon_loaded)
+                raise
+            if not isinstance(found, Busy):
+                if place is not None:
+                    place.holds(found.answer_id)
+                return ask, found
+            assert place is not None
+            await place.wait_for(found.answer_id)
 
-    async def _keep(self, ask: Ask) -> tuple[Ask, Loaded]:
+    async def _keep(self, ask: Ask, place: Place | None) -> tuple[Ask, Loaded]:
         """Keep the question's image, and load."""
-        ask = await self._images.kept(ask)
+        keeping = self._to_its_end(self._images.kept(ask))
         try:
-            return ask, await self._load(ask)
-        except RiniError:
-            await self._images.forget(ask)
+            ask = await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            keeping.add_done_callback(self._forget_kept)
             raise
+        try:
+            return await self._load(ask, place)
+        except RiniError:
+            await asyncio.shield(self._to_its_end(self._images.forget(ask)))
+            raise
+
+    def _forget_kept(self, keeping: "asyncio.Task[Ask]") -> None:
+        if not keeping.cancelled() and keeping.exception() is None:
+            self._to_its_end(self._images.forget(keeping.result()))
+
+    def _abandon_loaded(self, loading: "asyncio.Task[Loaded | Busy]") -> None:
+        if not loading.cancelled() and loading.exception() is None and isinstance(found := loading.result(), Loaded):
+            self._abandon(found)
+
+    def _abandon(self, loaded: Loaded | None) -> None:
+        """Take back the answer's place: its model is not called."""
+        if loaded is not None:
+            abandoning = self._to_its_end(self._database.write(abandon, loaded.answer_id))
+            abandoning.add_done_callback(_log_failure)
 
     async def _use(
         self, offer: Offer, call: RunningCall, calls: tuple[ToolCall, ...], listener: Listener | None
@@ -240,18 +324,20 @@ class Turns:
                     wire=call.target.codec.name,
                     parts=parts,
                     session_id=loaded.session_id,
-                    question_id=loaded.question.id,
+                    answer_id=loaded.answer_id,
+                    head_id=loaded.head_id,
+                    moves_head=loaded.moves_head,
                     model=reply.model,
                     finish_reason=reply.choices[0].finish_reason if reply.choices else None,
                     memory_ids=loaded.memory_ids,
                     tool_ms=call.tool_ms,
-                    reason=None if outcome == "complete" else error.code if error else outcome,
+                    reason=_reason(outcome, error),
                 )
             )
         finally:
             self._journal.end(records[-1].call_id)
         if error is not None:
-            error.fields["user_message_id"] = loaded.question.id
+            error.fields["user_message_id"] = None if loaded.question is None else loaded.question.id
             error.fields["assistant_message_id"] = answer.id if answer is not None else None
         return Answer(call.beginning, reply, records, parts, loaded.question, answer, call.body)
 
@@ -268,21 +354,52 @@ class Turns:
     async def _store(self, settlement: Settlement) -> AnyRow | None:
         try:
             row = await self._database.write(settle, settlement)
-        except exc.IntegrityError:
-            # The session, or its user, was deleted meanwhile. What was spent is booked all the same.
+        except (exc.IntegrityError, AnswerGoneError):
+            # The question, its session or its user was deleted meanwhile. What was spent is booked all the same.
             for record in settlement.records:
                 record.message_id = None
             await self._ledger.record(*settlement.records)
-            raise NotFoundError("The session was deleted while the model answered.") from None
+            raise NotFoundError("The question, or its session, was deleted while the model answered.") from None
         except Exception:
-            # Whatever kept the answer from being stored: what was spent is booked.
+            # Whatever kept the answer from being stored: what was spent is booked, and the answer kept when the storage is there again.
+            late = asyncio.create_task(self._keep_late(settlement))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
             await self._ledger.record(*settlement.records)
             raise
         metrics.observe_ledger_rows(len(settlement.records))
         return row
 
+    async def _keep_late(self, settlement: Settlement) -> None:
+        """Keep an answer whose client was told that it was not stored: its place is there, and must not look as if it were written for ever."""
+        late = msgspec.structs.replace(settlement, records=(), reason=StorageUnavailableError.code)
+        for pause in LATE_PAUSES_SECONDS:
+            await asyncio.sleep(pause)
+            try:
+                await self._database.write(settle, late)
+            except StorageUnavailableError:
+                continue
+            except (exc.IntegrityError, AnswerGoneError):
+                pass
+            return
+        _log.error("answer_not_kept", session_id=settlement.session_id)
 
-def _log_failure(settling: asyncio.Task[Answer]) -> None:
+
+def _reason(outcome: Outcome, error: RiniError | None) -> str | None:
+    """Return why an answer is partial; None where it is whole."""
+    if outcome == "complete":
+        return None
+    return outcome if error is None or isinstance(error, TurnCancelledError) else error.code
+
+
+def _uncancel() -> None:
+    """Let the task go on: it was cancelled to end the call of its model, and that has ended."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+
+
+def _log_failure(settling: asyncio.Task[Any]) -> None:
     """Tell the log what the client, who left, will not hear."""
     if not settling.cancelled() and (error := settling.exception()) is not None:
         _log.error("turn_not_settled", exc_info=None if isinstance(error, RiniError) else error, reason=str(error))

@@ -1,7 +1,7 @@
 """What goes into a turn and what comes out of it."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -40,12 +40,28 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
+IfBusy = Literal["queue", "reject", "interrupt"]
+"""What a question does that continues a branch which is just being answered: wait, fail, or end that answer."""
+
+
+class NewSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that is made for a turn. ``metadata`` is a JSON object as text."""
+
+    alias: str | None = None
+    system_prompt: str | None = None
+    memory_mode: str = "auto"
+    metadata: str | None = None
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asks. With ``session_id`` the session's prompt, memory and path go before ``messages`` and the turn is stored.
+    """What a user asks. With ``session_id``, or a ``new_session``, its prompt, memory and path go before ``messages`` and the turn is stored.
 
     ``params`` are call parameters by a client's names; ``key_id`` picks one of several keys; ``parent_message_id`` another
     place in the tree than the current branch's tip. ``tool_choice`` offers the user's tools: ``auto``, ``required`` or one's name.
     ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
+
+    ``answers`` is a stored question that gets one more answer; then there are no messages. ``instructions`` are system messages that
+    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip.
     """
 
     user_id: int
@@ -54,6 +70,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     endpoint: str
     session_id: str | None = None
+    new_session: NewSession | None = None
     params: Mapping[str, Any] = {}
     key_id: int | None = None
     parent_message_id: int | None = None
@@ -62,15 +79,35 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     image: Upload | None = None
     file: StoredFile | None = None
     given: Given | None = None
+    answers: int | None = None
+    instructions: tuple[Message, ...] = ()
+    if_busy: IfBusy = "queue"
+    moves_head: bool = True
+
+    @property
+    def stored(self) -> bool:
+        """Whether the turn is stored."""
+        return self.session_id is not None or self.new_session is not None
+
+    @property
+    def continues_branch(self) -> bool:
+        """Whether the question comes at the tip of a session's current branch, wherever that is when it is its turn."""
+        return self.session_id is not None and self.parent_message_id is None and self.answers is None
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """What the turn found: the messages that come before, the question as it was stored, and the memory that goes along."""
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What the turn found: all that the model is to read, the question as it was stored, and the answer's id.
+
+    ``head_id`` is where the session's head was; ``question`` is None where there is nothing above the answer.
+    """
 
     session_id: str
-    context: tuple[Message, ...]
-    question: AnyRow
+    messages: tuple[Message, ...]
+    question: AnyRow | None
+    answer_id: int
+    head_id: int | None
     memory_ids: tuple[int, ...] = ()
+    moves_head: bool = True
 
 
 class Begun(msgspec.Struct, frozen=True):

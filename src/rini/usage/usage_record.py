@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Outcome = Literal["complete", "client_left", "provider_failed", "refused", "interrupted"]
+Outcome = Literal["complete", "client_left", "provider_failed", "refused", "interrupted", "cancelled"]
 
 
 class UsageRecord(msgspec.Struct, kw_only=True, dict=False):

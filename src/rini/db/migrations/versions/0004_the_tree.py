@@ -98,7 +98,11 @@ def _measure_depths() -> None:
     """
     connection = op.get_bind()
     messages = sa.table(
-        "messages", *(sa.column(name) for name in ("id", "session_id", "parent_message_id", "depth", "jump_id"))
+        "messages",
+        *[
+            sa.column(name, sa.String() if name == "session_id" else sa.BigInteger())
+            for name in ("id", "session_id", "parent_message_id", "depth", "jump_id")
+        ],
     )
     c = messages.c
     change = (

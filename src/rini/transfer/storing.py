@@ -1,0 +1,451 @@
+"""Storing an imported session, all of it or nothing that anybody can see.
+
+A session that is read to its end before the first batch is full is one transaction. A larger one would hold the writer for long: its
+batches are transactions of their own, and until the last of them the session belongs to a user without a token, made for it. A note
+beside the upload says so: what a dead process left behind is deleted at the next start.
+"""
+
+import hashlib
+from array import array
+from bisect import bisect_left
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from rini import canon
+from rini.accounts import users
+from rini.accounts.tables import users as user_table
+from rini.db import Database
+from rini.errors import NotFoundError
+from rini.inference.estimate import conversation_tokens
+from rini.kit.depth import is_deeper
+from rini.kit.ids import new_session_id
+from rini.memory.repository import MOST_ENTRIES
+from rini.memory.tables import memory_entries
+from rini.sessions.tables import context_cuts, message_labels, messages, sessions
+from rini.transfer.export import LOST, SCHEME, renamed
+from rini.transfer.lines import CutLine, EndLine, MemoryLine, MessageLine, Moment, SessionLine, SystemLine
+from rini.transfer.refusal import Refusal, decoded, storable
+from rini.transfer.spool import Upload
+
+BATCH_MESSAGES = 1000
+BATCH_CHARACTERS = 4 * 1024 * 1024
+DELETED_AT_ONCE = 2000
+DEEPEST = 100
+LARGEST_METADATA_BYTES = 64 * 1024
+YEARS = range(1970, 2200)
+
+_parts_json = msgspec.json.Decoder(tuple[canon.Part, ...])
+_keep_text = sa.text(
+    "INSERT INTO system_texts (user_id, digest, text) VALUES (:user_id, :digest, :text) ON CONFLICT DO NOTHING"
+)
+_object_json = msgspec.json.Decoder(dict[str, Any])
+
+
+_Sources = list[tuple[int, ...] | None]
+
+
+class _Batch:
+    """Rows that wait to be stored. What they name is a place: of a message in the session, of a cut among the cuts."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.labels: list[tuple[int, str]] = []
+        self.cuts: list[dict[str, Any]] = []
+        self.texts: dict[str, str] = {}
+        self.characters = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.messages) >= BATCH_MESSAGES or self.characters >= BATCH_CHARACTERS
+
+
+class _Ids(NamedTuple):
+    """The ids that rows got, by their places."""
+
+    messages: "array[int]"
+    cuts: "array[int]"
+    memory: "array[int]"
+
+    def and_of(self, more: "_Ids") -> "_Ids":
+        return _Ids(self.messages + more.messages, self.cuts + more.cuts, self.memory + more.memory)
+
+
+class Storing:
+    """One session on its way into the database. Its methods wait, and raise Refusal for lines that do not belong together."""
+
+    def __init__(self, database: Database, user_id: int, upload: Upload, session: SessionLine) -> None:
+        self._database = database
+        self._user_id = user_id
+        self._upload = upload
+        self.session_id = new_session_id()
+        self.references: list[str] = []
+        """The files that its messages name."""
+        self._session = _session_row(session)
+        self._memory: list[dict[str, Any]] = []
+        self._sources: list[tuple[int, ...] | None] = []
+        self._files: dict[int, str | None] = {}
+        self._systems: dict[int, str] = {}
+        self._memory_numbers: dict[int, int] = {}
+        self._cut_numbers: dict[int, int] = {}
+        # By place: the number in the file, and what rini.sessions.ancestry says of the message.
+        self._numbers = array("q")
+        self._depths = array("q")
+        self._jumps = array("q")
+        self._batch = _Batch()
+        self._ids = _Ids(array("q"), array("q"), array("q"))
+        self._staged = False
+
+    @property
+    def count(self) -> int:
+        """How many messages it has so far."""
+        return len(self._numbers)
+
+    def add_memory(self, line: MemoryLine) -> None:
+        """Add a memory entry; all come before the first message."""
+        if self._numbers:
+            raise Refusal("is a memory entry that comes after a message")
+        if line.id in self._memory_numbers:
+            raise Refusal(f"gives the number {line.id} to a second memory entry")
+        self._memory_numbers[line.id] = len(self._memory)
+        self._sources.append(line.sources)
+        self._memory.append(
+            {
+                "user_id": self._user_id,
+                "session_id": self.session_id,
+                "memory_type": line.memory_type,
+                "scope": "Session",
+                "content": storable(line.content),
+                "source_message_ids": None,
+                "keywords": None if line.keywords is None else [storable(each) for each in line.keywords],
+                "importance": line.importance,
+                "timestamp": moment(line.timestamp),
+            }
+        )
+
+    def add_system(self, line: SystemLine) -> None:
+        """Add a system text."""
+        text = storable(line.text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if line.id in self._systems:
+            raise Refusal(f"gives the number {line.id} to a second system text")
+        self._systems[line.id] = digest
+        self._batch.texts[digest] = text
+        self._batch.characters += len(text)
+
+    def add_file(self, number: int, reference: str | None) -> None:
+        """Add a file that was kept; None: it could not be, and messages that name it are stored without."""
+        if number in self._files:
+            raise Refusal(f"gives the number {number} to a second file")
+        self._files[number] = reference
+        if reference is not None:
+            self.references.append(reference)
+
+    def add_message(self, line: MessageLine) -> None:
+        """Add a message; its parent came before it."""
+        if self._numbers and line.id <= self._numbers[-1]:
+            raise Refusal(
+                f"has the message {line.id} after {self._numbers[-1]}: the numbers must rise, each be given once"
+            )
+        parent = -1 if line.parent is None else self._place(line.parent, "its parent")
+        content = storable(line.content)
+        file = self._numbered(self._files, line.file, "file")
+        parts = self._parts(line, content)
+        stored = "" if parts is None else msgspec.json.encode(parts).decode()
+        said = canon.Message(line.role, parts or (canon.Text(content),))
+        place = len(self._numbers)
+        jump = self._jump(parent)
+        depth = 0 if parent < 0 else self._depths[parent] + 1
+        row: dict[str, Any] = {
+            "session_id": self.session_id,
+            "user_id": self._user_id,
+            "parent_message_id": parent,
+            "depth": depth,
+            "jump_id": jump,
+            "role": line.role,
+            "content": content,
+            "parts": stored or None,
+            "origin": _text(line.origin),
+            "status": line.status,
+            "status_reason": _text(line.status_reason),
+            "finish_reason": _text(line.finish_reason),
+            "file_reference": file,
+            "original_filename": _text(line.original_filename),
+            "mime_type": _text(line.mime_type),
+            "provider": _text(line.provider),
+            "model_asked": _text(line.model_asked),
+            "model_used": _text(line.model_used),
+            "size_tokens": conversation_tokens((said,)),
+            "token_count": line.token_count,
+            "prompt_tokens": line.prompt_tokens,
+            "completion_tokens": line.completion_tokens,
+            "response_time_ms": line.response_time_ms,
+            "memory_ids": None
+            if line.memory is None
+            else tuple(self._numbered(self._memory_numbers, each, "memory entry") for each in line.memory),
+            "system_digest": self._numbered(self._systems, line.system, "system text"),
+            "cut_id": self._numbered(self._cut_numbers, line.cut, "cut"),
+            "note": _text(line.note),
+            "created_at": moment(line.created_at),
+        }
+        self._numbers.append(line.id)
+        self._depths.append(depth)
+        self._jumps.append(jump)
+        batch = self._batch
+        batch.messages.append(row)
+        batch.labels += [(place, label) for label in sorted({storable(each) for each in line.labels})]
+        batch.characters += len(content) + len(stored)
+        if batch.is_full:
+            self._store_batch()
+
+    def add_cut(self, line: CutLine) -> None:
+        """Add a cut; its message came before it."""
+        if line.id in self._cut_numbers:
+            raise Refusal(f"gives the number {line.id} to a second cut")
+        place = self._place(line.message, "the message")
+        self._cut_numbers[line.id] = len(self._cut_numbers)
+        self._batch.cuts.append(
+            {
+                "user_id": self._user_id,
+                "message_id": place,
+                "summary": _text(line.summary),
+                "reason": _text(line.reason),
+                "window_tokens": line.window_tokens,
+                "size_tokens": line.size_tokens,
+                "provider": _text(line.provider),
+                "model": _text(line.model),
+                "created_at": moment(line.created_at),
+            }
+        )
+        self._batch.characters += len(line.summary or "")
+
+    def finish(self, line: EndLine) -> None:
+        """Store what waits, and let the user see the session."""
+        if line.messages != self.count:
+            raise Refusal(f"says that the session has {line.messages} messages, and there are {self.count}")
+        head = -1 if line.head is None else self._place(line.head, "the head")
+        sources: _Sources = [
+            None if each is None else tuple(self._place(number, "a source of memory") for number in each)
+            for each in self._sources
+        ]
+        if self._staged:
+            self._ids = self._database.write_sync(self._add_and_show, self._batch, sources, head)
+            self._upload.strike()
+        else:
+            self._database.write_sync(self._all_at_once, self._batch, sources, head)
+
+    def drop(self) -> None:
+        """Delete what was stored of a session that does not come to its end."""
+        if self._staged:
+            drop_staged(self._database, self.session_id, self._user_id)
+            self._upload.strike()
+
+    def _store_batch(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        if not self._staged:
+            self._upload.note(self.session_id, self._user_id)
+            self._staged = True
+            self._ids = self._database.write_sync(self._begin_hidden)
+        self._ids = self._database.write_sync(self._add, batch, self._ids)
+
+    # Units of work, and parts of them. They may run twice, so they change nothing here.
+
+    def _all_at_once(self, connection: Connection, batch: _Batch, sources: _Sources, head: int) -> None:
+        ids = self._begin(connection, self._user_id)
+        ids = self._add(connection, batch, ids)
+        self._show(connection, ids, sources, head)
+
+    def _add_and_show(self, connection: Connection, batch: _Batch, sources: _Sources, head: int) -> _Ids:
+        ids = self._add(connection, batch, self._ids)
+        self._show(connection, ids, sources, head)
+        return ids
+
+    def _begin_hidden(self, connection: Connection) -> _Ids:
+        return self._begin(connection, users.create(connection))
+
+    def _begin(self, connection: Connection, owner_id: int) -> _Ids:
+        if self._memory:
+            mine = sa.select(sa.func.count()).where(memory_entries.c.user_id == self._user_id)
+            if connection.execute(mine).scalar_one() + len(self._memory) > MOST_ENTRIES:
+                raise Refusal(f"would give you more than {MOST_ENTRIES:,} memory entries, and there may be no more")
+        connection.execute(
+            sessions.insert().values(**self._session, id=self.session_id, user_id=owner_id, head_id=None)
+        )
+        ids = _new_ids(connection, memory_entries, len(self._memory))
+        if ids:
+            rows = [{**row, "id": id_, "user_id": owner_id} for row, id_ in zip(self._memory, ids, strict=True)]
+            connection.execute(memory_entries.insert(), rows)
+        return _Ids(array("q"), array("q"), ids)
+
+    def _add(self, connection: Connection, batch: _Batch, before: _Ids) -> _Ids:
+        found = _new_ids(connection, messages, len(batch.messages))
+        ids = before.and_of(_Ids(found, _new_ids(connection, context_cuts, len(batch.cuts)), array("q")))
+        for digest, text in batch.texts.items():
+            _keep_system_text(connection, self._user_id, digest, text)
+        if batch.messages:
+            rows = [_with_ids(row, id_, ids) for row, id_ in zip(batch.messages, found, strict=True)]
+            connection.execute(messages.insert(), rows)
+        if batch.labels:
+            labels = [
+                {"message_id": ids.messages[place], "label": label, "user_id": self._user_id}
+                for place, label in batch.labels
+            ]
+            connection.execute(message_labels.insert(), labels)
+        if batch.cuts:
+            first = len(before.cuts)
+            cuts: list[dict[str, Any]] = [
+                {**row, "id": ids.cuts[first + number], "message_id": ids.messages[row["message_id"]]}
+                for number, row in enumerate(batch.cuts)
+            ]
+            connection.execute(context_cuts.insert(), cuts)
+        return ids
+
+    def _show(self, connection: Connection, ids: _Ids, sources: _Sources, head: int) -> None:
+        table = sessions.c
+        owner = connection.execute(sa.select(table.user_id).where(table.id == self.session_id)).scalar_one()
+        if not users.exists(connection, self._user_id):
+            raise NotFoundError("The user was deleted while the file was imported.")
+        shown = {"user_id": self._user_id, "head_id": None if head < 0 else ids.messages[head]}
+        connection.execute(sessions.update().where(table.id == self.session_id).values(shown))
+        for id_, places in zip(ids.memory, sources, strict=True):
+            named = None if places is None else [ids.messages[place] for place in places]
+            changed = {"user_id": self._user_id, "source_message_ids": named}
+            connection.execute(memory_entries.update().where(memory_entries.c.id == id_).values(changed))
+        if owner != self._user_id:
+            connection.execute(user_table.delete().where(user_table.c.id == owner))
+
+    # What lines name.
+
+    def _place(self, number: int, what: str) -> int:
+        """Return where the message of that number is."""
+        place = bisect_left(self._numbers, number)
+        if place == len(self._numbers) or self._numbers[place] != number:
+            raise Refusal(f"names {number} as {what}, and no message before it has that number")
+        return place
+
+    def _numbered(self, known: dict[int, Any], number: int | None, what: str) -> Any:
+        if number is None:
+            return None
+        if number not in known:
+            raise Refusal(f"names the {what} {number}, and none before it has that number")
+        return known[number]
+
+    def _jump(self, parent: int) -> int:
+        """Return the place to jump to from below ``parent``, as rini.sessions.ancestry chooses it; -1: there is none."""
+        if parent < 0:
+            return -1
+        far = self._jumps[parent]
+        farther = self._jumps[far] if far >= 0 else -1
+        if farther < 0:
+            return parent
+        depths = self._depths
+        return farther if depths[parent] - depths[far] == depths[far] - depths[farther] else parent
+
+    def _parts(self, line: MessageLine, content: str) -> tuple[canon.Part, ...] | None:
+        """Return the parts, where they say more than the content; their images that are files by their references."""
+        raw = bytes(line.parts)
+        if raw in (b"", b"null"):
+            return None
+        parts = decoded(_parts_json, raw)
+        if is_deeper(msgspec.to_builtins(parts), DEEPEST):
+            raise Refusal(f"has parts that are nested more than {DEEPEST} levels deep")
+        names: dict[str, str] = {}
+        for part in parts:
+            url = part.media.url if isinstance(part, canon.Image) else None
+            if url is not None and url.startswith(SCHEME) and url != LOST:
+                number = url.removeprefix(SCHEME)
+                if number != str(line.file):
+                    raise Refusal(f"has an image {url[:50]!r} in its parts, which is not the message's file")
+                reference = self._files[int(number)]
+                names[url] = LOST if reference is None else SCHEME + reference
+        parts = renamed(parts, names) if names else parts
+        return None if parts in ((), (canon.Text(content),)) else parts
+
+
+def drop_staged(database: Database, session_id: str, user_id: int) -> bool:
+    """Delete a session that is still hidden from the user; tell whether there was one."""
+    found = False
+    while database.write_sync(_drop_some, session_id, user_id):
+        found = True
+    return found
+
+
+def _drop_some(connection: Connection, session_id: str, user_id: int) -> bool:
+    owner = connection.execute(sa.select(sessions.c.user_id).where(sessions.c.id == session_id)).scalar()
+    if owner is None or owner == user_id:
+        return False
+    here = messages.c.session_id == session_id
+    # The newest first: none is older than its parent.
+    newest = sa.select(messages.c.id).where(here).order_by(messages.c.id.desc()).limit(DELETED_AT_ONCE)
+    ids = list(connection.execute(newest).scalars())
+    if ids:
+        connection.execute(messages.delete().where(here, messages.c.id >= ids[-1]))
+    else:
+        connection.execute(sessions.delete().where(sessions.c.id == session_id))
+        connection.execute(user_table.delete().where(user_table.c.id == owner))
+    return True
+
+
+def moment(value: Moment) -> Moment:
+    """Return a time that can be stored. Raises Refusal for one before 1970 or after 2199."""
+    if value.year not in YEARS:
+        raise Refusal(f"has the date {value.isoformat()}, which is not between {YEARS[0]} and {YEARS[-1]}")
+    return value
+
+
+def _session_row(line: SessionLine) -> dict[str, Any]:
+    metadata = bytes(line.metadata)
+    meta = None
+    if metadata not in (b"", b"null"):
+        if len(metadata) > LARGEST_METADATA_BYTES:
+            raise Refusal(f"has more than {LARGEST_METADATA_BYTES} bytes of metadata")
+        value = decoded(_object_json, metadata)
+        if is_deeper(value, DEEPEST):
+            raise Refusal(f"has metadata that are nested more than {DEEPEST} levels deep")
+        meta = msgspec.json.encode(value).decode()
+    return {
+        "alias": _text(line.alias),
+        "system_prompt": _text(line.system_prompt),
+        "memory_mode": line.memory_mode,
+        "context_policy": line.context_policy,
+        "meta": meta,
+        "created_at": moment(line.created_at),
+        "updated_at": moment(line.updated_at),
+    }
+
+
+def _with_ids(row: dict[str, Any], id_: int, ids: _Ids) -> dict[str, Any]:
+    parent, jump, cut, memory = row["parent_message_id"], row["jump_id"], row["cut_id"], row["memory_ids"]
+    return {
+        **row,
+        "id": id_,
+        "parent_message_id": None if parent < 0 else ids.messages[parent],
+        "jump_id": None if jump < 0 else ids.messages[jump],
+        "cut_id": None if cut is None else ids.cuts[cut],
+        "memory_ids": None if memory is None else msgspec.json.encode([ids.memory[place] for place in memory]).decode(),
+    }
+
+
+def _new_ids(connection: Connection, table: sa.Table, count: int) -> "array[int]":
+    """Return ids of the table that nobody else gets, in rising order.
+
+    On SQLite they are only this transaction's, and only until it ends.
+    """
+    if not count:
+        return array("q")
+    if connection.dialect.name == "postgresql":
+        drawn = sa.text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)")
+        return array("q", sorted(connection.execute(drawn, {"name": table.name, "count": count}).scalars()))
+    last = connection.execute(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
+    first = (last.scalar() or 0) + 1
+    return array("q", range(first, first + count))
+
+
+def _keep_system_text(connection: Connection, user_id: int, digest: str, text: str) -> None:
+    connection.execute(_keep_text, {"user_id": user_id, "digest": digest, "text": text})
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else storable(value)
