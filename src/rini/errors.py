@@ -27,6 +27,7 @@ RiniError
 │   ├── ImageRefusedError         422 image_refused
 │   ├── NoVisionError             422 no_vision
 │   ├── EmbeddingInputError       422 embedding_input_refused
+│   ├── ImportRefusedError        422 import_refused
 │   └── NoToolsError              422 no_tools
 ├── TooManyRequestsError          429 too_many_requests
 ├── InternalError                 500 internal_error
@@ -271,7 +272,7 @@ class AliasTakenError(RiniError):
 class BodyTooLargeError(RiniError):
     """The body has more bytes than the server takes.
 
-    What to do: Send less, or have the operator raise RINI_MAX_BODY_BYTES.
+    What to do: Send less, or have the operator raise RINI_MAX_BODY_BYTES; for an import RINI_MAX_IMPORT_BYTES.
     """
 
     status = 413
@@ -335,6 +336,16 @@ class EmbeddingInputError(InvalidRequestError):
     """
 
     code = "embedding_input_refused"
+
+
+class ImportRefusedError(InvalidRequestError):
+    """A file of conversations cannot be read to its end; ``where`` says how far it went, ``session_ids`` what was stored before.
+
+    What to do: Correct the file where the detail says, or send what comes after that place; delete the sessions that you do not want.
+    Fields: where, session_ids.
+    """
+
+    code = "import_refused"
 
 
 class NoToolsError(InvalidRequestError):

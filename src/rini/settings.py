@@ -152,6 +152,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         20 * 1024 * 1024, alias="RINI_MAX_BODY_BYTES", ge=1024, description="Largest request body, in bytes."
     )
+    max_import_bytes: int = Field(
+        256 * 1024 * 1024,
+        alias="RINI_MAX_IMPORT_BYTES",
+        ge=1024,
+        description="Largest file that POST /sessions/import takes, in bytes.",
+    )
     queue_seconds: float = Field(
         300.0,
         alias="RINI_QUEUE_SECONDS",

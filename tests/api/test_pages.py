@@ -341,7 +341,7 @@ def test_the_examples_for_the_model_in_the_box_run(server: Server, tools, docume
                 assert answer.status == 200, (operation.name, body, answer)
                 check_answer(document, operation, answer, check)
                 tried.append((operation.path, body.get("stream", False)))
-    assert len(tried) == 25
+    assert len(tried) == 27
 
 
 def test_a_file_comes_as_it_is_told(server: Server, upstream, document, operations: list[Operation]):

@@ -64,7 +64,10 @@ def test_migrations_make_the_declared_tables(url: str, engine: sa.Engine):
     assert migrate(url)
     assert not migrate(url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        # The full-text index is no table of the metadata.
+        compared = {"include_name": lambda name, kind, _parents: kind != "table" or not name.startswith("message_words")}
+        options = {"compare_type": True, "compare_server_default": True} | compared
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
     found = sa.inspect(engine)
     for table in metadata.sorted_tables:

@@ -26,6 +26,7 @@ MEANINGS = {
     "local_model_not_preloaded": "the model in the box could not be loaded when the server started; the first call tries again",
     "journal_not_followed": "a full disk: the next journal could not be begun, and the old one grows",
     "journal_not_written": "a full disk: answers go on without protection against kill -9",
+    "import_dropped": "at start: a session that a dead process had not imported to its end was deleted",
     "library": "what a library says, in `message`; uvicorn and Alembic from info on, others from warning on",
     "models_not_listed": "a provider did not list its models for a user's key; what it listed last goes on",
     "provider_retried": "a provider did not begin to answer with `code`, and after `wait_ms` the call is made again, for the `attempt`th time",

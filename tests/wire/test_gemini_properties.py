@@ -5,6 +5,7 @@ import string
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from rini.canon import (
 from rini.canon import Finish as FinishEvent
 from rini.wire.codec import MalformedError, UnsupportedError
 from rini.wire.gemini import GEMINI
+from rini.wire.gemini.tool import strict
 
 settings.register_profile("gemini", max_examples=60, deadline=None)
 profile = settings.get_profile("gemini")
@@ -211,6 +213,9 @@ def replies(*, streamed: bool = False) -> st.SearchStrategy[Reply]:
 @given(requests)
 @settings(profile)
 def test_requests_survive(request: Request):
+    if request.tool_choice == ToolChoice("auto", ("f",)):
+        # Names go with VALIDATED only, which holds all calls to their schemas.
+        request = msgspec.structs.replace(request, tools=strict(request.tools))
     encoded = GEMINI.encode_request(request)
     assert encoded.dropped == ()
     assert GEMINI.decode_request(encoded.body, model=request.model, stream=request.stream) == request

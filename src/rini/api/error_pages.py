@@ -44,6 +44,8 @@ _OF_A_MODELS_CALL = (
 )
 _OF_A_TURN = (
     *_OF_A_MODELS_CALL,
+    errors.AnswerRunningError,
+    errors.TurnCancelledError,
     errors.NoToolsError,
     errors.NoVisionError,
     errors.ImageRefusedError,
@@ -62,15 +64,19 @@ _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "delete_key": (errors.TokenNotAllowedError,),
     "create_alias": (errors.AliasTakenError,),
     "delete_message": (errors.ConfirmationNeededError,),
+    "import_sessions": (errors.ImportRefusedError, errors.FilesUnavailableError, errors.NotFoundError),
     "read_file": (errors.FilesUnavailableError,),
     "list_entries": (errors.NotFoundError,),
     "list_records": (errors.NotFoundError,),
     "create_connection": (errors.AddressRefusedError,),
     "update_connection": (errors.AddressRefusedError, errors.KeyUnreadableError),
     "list_tools": (errors.ToolServerError,),
-    "llm_text_completion": _OF_A_TURN,
+    "llm_text_completion": (*_OF_A_TURN, errors.SessionBusyError),
+    "messages_regenerate": _OF_A_TURN,
+    "messages_edit": _OF_A_TURN,
+    "messages_compare": (errors.ModelNotAllowedError, errors.UnsupportedParameterError),
     "llm_chat_completions": (*_OF_A_MODELS_CALL, errors.NoToolsError),
-    "llm_image_completion": _OF_A_TURN,
+    "llm_image_completion": (*_OF_A_TURN, errors.SessionBusyError),
     "llm_embeddings": (*_OF_A_MODELS_CALL, errors.NoEmbeddingsError, errors.EmbeddingInputError),
 }
 """What an operation raises beside what its method, parameters and body let expect."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -26,16 +26,31 @@ LINGER_SECONDS = 5.0
 """How long a body that was refused is read all the same."""
 
 
-class Gate:
-    """Refuses bodies of more than ``max_body_bytes``, and large ones of strangers, before they are read.
+class BodyLimit(NamedTuple):
+    """The most bytes that a body may have, and the setting that says so."""
 
-    While the process drains it refuses new requests.
+    most: int
+    setting: str
+
+    @property
+    def sentence(self) -> str:
+        """What a client is told whose body has more."""
+        return f"The body has more than {self.most} bytes, the most that this server takes ({self.setting})."
+
+
+class Gate:
+    """Refuses bodies that are larger than ``limit``, and large ones of strangers, before they are read.
+
+    ``limits`` are those of paths that have their own. While the process drains the gate refuses new requests.
     """
 
-    def __init__(self, app: LeanRoutes, max_body_bytes: int, draining: Draining, access: Access) -> None:
+    def __init__(
+        self, app: LeanRoutes, limit: BodyLimit, limits: Mapping[str, BodyLimit], draining: Draining, access: Access
+    ) -> None:
         self._app = app
         self._render = app.render
-        self._most = max_body_bytes
+        self._limit = limit
+        self._limits = limits
         self._draining = draining
         self._access = access
 
@@ -53,11 +68,13 @@ class Gate:
         draining.in_flight += 1
         try:
             length = _content_length(scope)
-            if length is None:
-                receive = self._counted(receive)
-            elif length > self._most:
-                await self._refuse(BodyTooLargeError(self._sentence()), scope, receive, send)
-                return
+            if length != 0:
+                limit = self._limits.get(scope["path"].rstrip("/"), self._limit)
+                if length is None:
+                    receive = _counted(receive, limit)
+                elif length > limit.most:
+                    await self._refuse(BodyTooLargeError(limit.sentence), scope, receive, send)
+                    return
             if (length is None or length > LARGEST_FROM_STRANGERS) and scope["path"] not in OPEN:
                 try:
                     await current_caller(scope, self._access)
@@ -83,22 +100,20 @@ class Gate:
                     pass
         await send({"type": "http.response.body", "body": b""})
 
-    def _counted(self, receive: Receive) -> Receive:
-        read = 0
 
-        async def counted() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._most:
-                # FastAPI passes this one on while it turns any other exception in a body into a 400.
-                raise HTTPException(BodyTooLargeError.status, self._sentence())
-            return message
+def _counted(receive: Receive, limit: BodyLimit) -> Receive:
+    read = 0
 
-        return counted
+    async def counted() -> MutableMapping[str, Any]:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > limit.most:
+            # FastAPI passes this one on while it turns any other exception in a body into a 400.
+            raise HTTPException(BodyTooLargeError.status, limit.sentence)
+        return message
 
-    def _sentence(self) -> str:
-        return f"The body has more than {self._most} bytes, the most that this server takes (RINI_MAX_BODY_BYTES)."
+    return counted
 
 
 def _content_length(scope: Scope) -> int | None:

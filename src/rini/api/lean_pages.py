@@ -7,13 +7,19 @@ import msgspec
 from rini.api.embeddings import PATH as EMBEDDINGS_PATH
 from rini.api.embeddings import EmbeddingsRequest, EmbeddingsResponse
 from rini.api.native_asks import IMAGE_FILE
+from rini.api.native_messages import COMPARE, EDIT, REGENERATE
 from rini.api.native_schemas import (
     ChatCompletionRequest,
     ChatCompletionResponse,
+    CompareRequest,
+    CompareResponse,
+    EditRequest,
     ImageCompletionRequest,
+    RegenerateRequest,
     TextCompletionRequest,
     TextCompletionResponse,
 )
+from rini.kit.parameters import LARGEST_ID
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -32,7 +38,10 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True):
-    """A lean endpoint. ``file_field`` makes its body a form that has a file too; one that ``streams`` takes ``stream``."""
+    """A lean endpoint. ``file_field`` makes its body a form that has a file too; one that ``streams`` takes ``stream``.
+
+    ``path_id`` is the name of a row's id in its path.
+    """
 
     path: str
     summary: str
@@ -43,6 +52,8 @@ class Described(msgspec.Struct, frozen=True):
     answer: dict[str, Any]
     streams: bool = True
     file_field: str | None = None
+    tag: str = "llm"
+    path_id: str | None = None
 
 
 _USAGE = {
@@ -123,6 +134,57 @@ offers your MCP tools. With `stream` the answer is server-sent events: start, te
         file_field=IMAGE_FILE,
     ),
     Described(
+        REGENERATE,
+        "Answer a question once more",
+        """The message is a question, or one of its answers. The new answer becomes a sibling of those that are there, and the tip of the
+current branch. Without `provider` and `model` whoever gave that answer is asked again. `stream` works as in /llm/text-completion/.""",
+        RegenerateRequest,
+        TextCompletionResponse,
+        {
+            "local": Example("The model in the box, without a key", dict(_LOCAL)),
+            "provider": Example("A provider whose key is stored", dict(_PROVIDER)),
+        },
+        _ANSWER,
+        tag="messages",
+        path_id="message_id",
+    ),
+    Described(
+        EDIT,
+        "Ask a question in other words",
+        """The message is a question, or one of its answers. The new question becomes a sibling of the first one, and is answered; both branches stay.
+A file that came with the first one goes along. `stream` works as in /llm/text-completion/.""",
+        EditRequest,
+        TextCompletionResponse,
+        {"words": Example("Other words", {"text": "Say hello in Japanese.", **_LOCAL})},
+        _ANSWER,
+        tag="messages",
+        path_id="message_id",
+    ),
+    Described(
+        COMPARE,
+        "Let several models answer a question",
+        """Side by side: the answers become siblings below the question, and the first model's the tip of the current branch. One that fails
+does not keep the others from answering: it has an `error` in the place of its `answer`. With `stream` their events come together, each with the number
+of its model in `answer`; after the last one comes `end`.""",
+        CompareRequest,
+        CompareResponse,
+        {
+            "two": Example(
+                "Two models",
+                {
+                    "models": [
+                        {"provider": "local", "model": "smollm2-135m-instruct", "llm_params": {"max_tokens": 40}},
+                        {"provider": "openai", "model": "gpt-4o-mini"},
+                    ]
+                },
+            )
+        },
+        {"answers": [{"provider": "local", "model": _LOCAL["model"], "answer": _ANSWER, "error": None}]},
+        streams=False,
+        tag="messages",
+        path_id="message_id",
+    ),
+    Described(
         EMBEDDINGS_PATH,
         "Turn texts into vectors",
         """The vectors come in the order of the texts; a list that is longer than the provider takes is sent in batches, side by side.
@@ -172,11 +234,12 @@ def add_endpoints(document: dict[str, Any]) -> None:
             }
         document["paths"][endpoint.path] = {
             "post": {
-                "tags": ["llm"],
+                "tags": [endpoint.tag],
                 "summary": endpoint.summary,
                 "description": endpoint.description,
-                "operationId": endpoint.path.strip("/").replace("/", "_").replace("-", "_"),
+                "operationId": _operation_id(endpoint.path),
                 "security": [{"HTTPBearer": []}],
+                **({} if endpoint.path_id is None else {"parameters": [_path_parameter(endpoint.path_id)]}),
                 "requestBody": {
                     "required": True,
                     "content": {
@@ -192,6 +255,20 @@ def add_endpoints(document: dict[str, Any]) -> None:
                 "responses": {"200": {"description": "The answer", "content": answers}},
             }
         }
+
+
+def _operation_id(path: str) -> str:
+    return "_".join(step for step in path.strip("/").replace("-", "_").split("/") if not step.startswith("{"))
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": "The id from a list or an answer.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID, "examples": [1]},
+    }
 
 
 def _with_the_same(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,19 @@
 """/llm: the native endpoints, whole and streamed."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from rini.accounts.access import Access
+from rini.accounts.access import Access, Caller
 from rini.api import native_shown
 from rini.api.allowed import check_names
 from rini.api.credentials import current_caller
 from rini.api.lean import ClientLeftError, header, read_body, send_json, while_connected
 from rini.api.native_asks import Posted
-from rini.api.native_stream import NativeStream
+from rini.api.native_stream import EventWriter, NativeStream
 from rini.errors import RiniError, ShuttingDownError
 from rini.kit.draining import process as draining
 from rini.models.naming import ModelName
@@ -22,20 +23,35 @@ from rini.turns.values import Answer, Ask
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
-class NativeEndpoint:
-    """One of the native endpoints: ``ask`` makes a turn of a request, ``show`` the answer's document of a finished turn."""
+async def posted(scope: Scope, receive: Receive, caller: Caller) -> Posted:
+    """Return the request of ``caller``, read. Raises ClientLeftError."""
+    return Posted(
+        caller.user_id,
+        scope.get("rini.request_id"),
+        header(scope, b"content-type") or "",
+        await read_body(receive),
+        scope.get("path_params", {}),
+    )
 
-    def __init__(
-        self,
-        turns: Turns,
-        access: Access,
-        ask: Callable[[Posted], tuple[Ask, bool]],
-        show: Callable[[Answer], msgspec.Struct],
-    ) -> None:
+
+def check_allowed(caller: Caller, ask: Ask) -> None:
+    """Raise ModelNotAllowedError for a model that the caller's token may not call."""
+    caller.check_model(ask.provider, ask.model)
+    if caller.models is not None:
+        check_names(ask.params, ModelName(ask.provider, ask.model))
+
+
+class TurnEndpoint(ABC):
+    """One of the native endpoints: ``show`` makes the answer's document of a finished turn."""
+
+    def __init__(self, turns: Turns, access: Access, show: Callable[[Answer], msgspec.Struct]) -> None:
         self._turns = turns
         self._access = access
-        self._ask = ask
         self._show = show
+
+    @abstractmethod
+    async def asked(self, posted: Posted) -> tuple[Ask, bool]:
+        """Return the turn that a request asks for, and whether to stream it. Raises RiniError."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -43,12 +59,8 @@ class NativeEndpoint:
         request_id: str | None = scope.get("rini.request_id")
         try:
             # The body has no name here: it may be an image's, and would be held as long as the turn takes.
-            ask, streamed = self._ask(
-                Posted(caller.user_id, request_id, header(scope, b"content-type") or "", await read_body(receive))
-            )
-            caller.check_model(ask.provider, ask.model)
-            if caller.models is not None:
-                check_names(ask.params, ModelName(ask.provider, ask.model))
+            ask, streamed = await self.asked(await posted(scope, receive, caller))
+            check_allowed(caller, ask)
             if streamed:
                 await while_connected(receive, lambda: self._stream(ask, send, request_id))
             else:
@@ -66,7 +78,7 @@ class NativeEndpoint:
             raise
 
     async def _stream(self, ask: Ask, send: Send, request_id: str | None) -> None:
-        stream = NativeStream(send, ask.model)
+        stream = NativeStream(EventWriter(send), ask.model)
         try:
             answer = await self._turns.take(ask, stream)
         except RiniError as error:
@@ -81,3 +93,21 @@ class NativeEndpoint:
             await stream.error(ShuttingDownError(), request_id)
         else:
             await stream.done(_encode(self._show(answer)), native_shown.usage(answer.records))
+
+
+class NativeEndpoint(TurnEndpoint):
+    """An endpoint whose request says all: ``ask`` makes a turn of it."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        access: Access,
+        ask: Callable[[Posted], tuple[Ask, bool]],
+        show: Callable[[Answer], msgspec.Struct],
+    ) -> None:
+        super().__init__(turns, access, show)
+        self._ask = ask
+
+    async def asked(self, posted: Posted) -> tuple[Ask, bool]:
+        """Return the turn that a request asks for, and whether to stream it. Raises InvalidRequestError."""
+        return self._ask(posted)

@@ -1,5 +1,6 @@
 """From the bodies of /llm to the turns that they ask for."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from rini.kit.depth import is_deeper
 from rini.kit.text import storable
 from rini.providers.catalog import PROVIDERS
 from rini.providers.vision import default_vision_model, image_limits
-from rini.turns.values import Ask, Upload
+from rini.turns.values import Ask, IfBusy, Upload
 
 LARGEST_PARAMS_BYTES = 64 * 1024
 DEEPEST_PARAMS = 64
@@ -34,12 +35,13 @@ class Posted(msgspec.Struct, frozen=True):
     request_id: str | None
     content_type: str
     body: bytes
+    path_params: Mapping[str, str] = {}
 
 
 def text_completion(posted: Posted) -> tuple[Ask, bool]:
     """Return the turn that a /llm/text-completion/ asks for, and whether to stream it. Raises InvalidRequestError."""
     asked = decode_body(_text_completion, posted.body)
-    question = Message("user", (Text(_storable("text", asked.text)),))
+    question = Message("user", (Text(checked("text", asked.text)),))
     ask = _ask(
         posted,
         asked,
@@ -48,6 +50,7 @@ def text_completion(posted: Posted) -> tuple[Ask, bool]:
         (question,),
         session_id=asked.session_id,
         parent_message_id=asked.parent_message_id,
+        if_busy=asked.if_busy,
     )
     return ask, asked.stream
 
@@ -55,9 +58,7 @@ def text_completion(posted: Posted) -> tuple[Ask, bool]:
 def chat_completion(posted: Posted) -> tuple[Ask, bool]:
     """Return the turn that a /llm/chat-completions/ asks for, and whether to stream it. Raises InvalidRequestError."""
     asked = decode_body(_chat_completion, posted.body)
-    messages = tuple(
-        Message(message.role, (Text(_storable("messages", message.content)),)) for message in asked.messages
-    )
+    messages = tuple(Message(message.role, (Text(checked("messages", message.content)),)) for message in asked.messages)
     return _ask(posted, asked, "/llm/chat-completions/", asked.model, messages), asked.stream
 
 
@@ -73,7 +74,7 @@ def image_completion(posted: Posted) -> tuple[Ask, bool]:
         image_limits(asked.provider, model)
         if not model:
             raise InvalidRequestError(f"model: is missing; there is no usual one for the provider '{asked.provider}'.")
-    question = Message("user", (Text(_storable("prompt", asked.prompt)),))
+    question = Message("user", (Text(checked("prompt", asked.prompt)),))
     ask = _ask(
         posted,
         asked,
@@ -82,6 +83,7 @@ def image_completion(posted: Posted) -> tuple[Ask, bool]:
         (question,),
         session_id=asked.session_id,
         parent_message_id=asked.parent_message_id,
+        if_busy=asked.if_busy,
         image=Upload(image.data, image.filename),
     )
     return ask, asked.stream
@@ -96,16 +98,17 @@ def _ask(
     *,
     session_id: str | None = None,
     parent_message_id: int | None = None,
+    if_busy: IfBusy = "queue",
     image: Upload | None = None,
 ) -> Ask:
     """Return the turn, with what all endpoints have in common. Raises InvalidRequestError."""
     if parent_message_id is not None and session_id is None:
         raise InvalidRequestError("parent_message_id: goes with session_id.")
-    params, tool_choice = _params(asked.llm_params)
+    params, tool_choice = call_parameters(asked.llm_params)
     return Ask(
         user_id=posted.user_id,
         provider=asked.provider,
-        model=_storable("model", model),
+        model=checked("model", model),
         messages=messages,
         endpoint=endpoint,
         session_id=session_id,
@@ -114,6 +117,7 @@ def _ask(
         key_id=asked.api_key_id,
         parent_message_id=parent_message_id,
         request_id=posted.request_id,
+        if_busy=if_busy,
         image=image,
     )
 
@@ -146,14 +150,15 @@ def _flag(text: str) -> bool:
             raise InvalidRequestError("stream: must be true or false.")
 
 
-def _storable(field: str, text: str) -> str:
+def checked(field: str, text: str) -> str:
+    """Return a text that can be stored. Raises InvalidRequestError."""
     try:
         return storable(text)
     except ValueError as error:
         raise InvalidRequestError(f"{field}: {error}.") from None
 
 
-def _params(raw: msgspec.Raw) -> tuple[dict[str, Any], str | None]:
+def call_parameters(raw: msgspec.Raw) -> tuple[dict[str, Any], str | None]:
     """Return the call parameters, and apart from them ``tool_choice``: it offers the user's tools and is no provider's parameter."""
     text = bytes(raw)
     if not text or text == b"null":

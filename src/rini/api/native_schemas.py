@@ -1,7 +1,7 @@
 """What /llm takes and gives, as msgspec values: they are on the way of every call."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,13 @@ Params = Annotated[
 ]
 """Not read with the rest: its size is looked at first, since read it takes many times its bytes."""
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, description="The provider's name of the model.")]
+IfBusy = Annotated[
+    Literal["queue", "reject", "interrupt"],
+    Meta(
+        description="Without a parent, while another question is answered at the branch's tip: wait, fail with 409, or end that answer."
+    ),
+]
+OtherProvider = Annotated[str, Meta(max_length=64, description="Who is asked.")]
 ProviderField = Annotated[
     str, Meta(max_length=64, description="Who is asked.", extra_json_schema={"enum": list(PROVIDERS)})
 ]
@@ -35,6 +42,7 @@ class TextCompletionRequest(msgspec.Struct, kw_only=True):
     stream: bool = False
     parent_message_id: Id | None = None
     api_key_id: Id | None = None
+    if_busy: IfBusy = "queue"
 
 
 class ChatMessage(msgspec.Struct):
@@ -117,6 +125,59 @@ class ImageCompletionRequest(msgspec.Struct, kw_only=True):
     stream: bool = False
     parent_message_id: Id | None = None
     api_key_id: Id | None = None
+    if_busy: IfBusy = "queue"
+
+
+class RegenerateRequest(msgspec.Struct, kw_only=True):
+    """Another answer to a question. Without a provider and a model those of the message are asked, or of the question's newest answer."""
+
+    provider: OtherProvider | None = None
+    model: ModelName | None = None
+    llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
+    stream: bool = False
+    api_key_id: Id | None = None
+
+
+class EditRequest(msgspec.Struct, kw_only=True):
+    """A question in other words, beside the first one. A file that came with that one goes along."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    provider: OtherProvider | None = None
+    model: ModelName | None = None
+    llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
+    stream: bool = False
+    api_key_id: Id | None = None
+
+
+class ComparedModel(msgspec.Struct, kw_only=True):
+    """One of the models that are compared."""
+
+    provider: ProviderField
+    model: ModelName
+    llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
+    api_key_id: Id | None = None
+
+
+class CompareRequest(msgspec.Struct, kw_only=True):
+    """Several models that answer the same question."""
+
+    models: Annotated[list[ComparedModel], Meta(min_length=1, max_length=8)]
+    stream: bool = False
+
+
+class Compared(msgspec.Struct, kw_only=True):
+    """What one of them answered, or the problem document that says why it did not."""
+
+    provider: str
+    model: str
+    answer: "TextCompletionResponse | None"
+    error: dict[str, Any] | None
+
+
+class CompareResponse(msgspec.Struct, kw_only=True):
+    """All answers, in the order of the models. They are siblings below the question; the first one is the branch's tip."""
+
+    answers: list[Compared]
 
 
 class ChatCompletionResponse(msgspec.Struct, kw_only=True):

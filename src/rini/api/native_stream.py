@@ -35,39 +35,70 @@ HEADERS = [
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
-class NativeStream:
-    """Writes one streamed answer. Listens to a turn."""
+class EventWriter:
+    """Writes numbered server-sent events, each with a JSON object."""
 
-    def __init__(self, send: Send, model: str) -> None:
+    def __init__(self, send: Send) -> None:
         self.begun = False
         self._send = send
-        self._model = model
         self._sent = 0
+
+    async def open(self) -> None:
+        """Send the head, once."""
+        if not self.begun:
+            self.begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+
+    def event(self, name: str, data: bytes) -> bytes:
+        """Return the next event."""
+        self._sent += 1
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._sent, name.encode(), data)
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Send events."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+
+class NativeStream:
+    """Writes one streamed answer. Listens to a turn.
+
+    Where several answers are streamed together, ``number`` says in each event's data which one it is about.
+    """
+
+    def __init__(self, writer: EventWriter, model: str, number: int | None = None) -> None:
+        self._writer = writer
+        self._model = model
+        self._mark = b"" if number is None else b'"answer":%d,' % number
+        self._is_alone = number is None
         self._kinds: dict[int, str] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether the head is sent, so that an error is told in the stream."""
+        return self._writer.begun
 
     async def begin(self, begun: Begun) -> None:
         """Open the answer."""
         loaded = begun.loaded
-        await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        self.begun = True
+        await self._writer.open()
         start: dict[str, Any] = {"model": self._model}
         if loaded is not None:
             start["session_id"] = loaded.session_id
             start["user_message"] = None if loaded.question is None else native_shown.message(loaded.question)
             start["assistant_message_id"] = loaded.answer_id
-        await self._write(self._event("start", _encode(start)))
+        await self._writer.write(self._event("start", _encode(start)))
 
     async def piece(self, data: bytes, events: list[Event]) -> None:  # noqa: ARG002  # nobody else's bytes are passed on
         """Pass on what a reader sees of the first choice: text and thinking."""
         written = b"".join([self._shown(event) for event in events])
         if written:
-            await self._write(written)
+            await self._writer.write(written)
 
     async def tool_called(self, call: ToolCall) -> None:
         """Show the tool call that is made now."""
         self._kinds.clear()  # what follows is another answer of the model's, with parts counted anew
         data = _encode({"id": call.id, "name": call.name, "arguments": call.arguments})
-        await self._write(self._event("tool_call", data))
+        await self._writer.write(self._event("tool_call", data))
 
     async def tool_answered(self, result: ToolResult, ms: int) -> None:
         """Show what the tool answered."""
@@ -78,15 +109,19 @@ class NativeStream:
             "is_error": result.is_error,
             "ms": ms,
         }
-        await self._write(self._event("tool_result", _encode(shown)))
+        await self._writer.write(self._event("tool_result", _encode(shown)))
 
     async def done(self, answer: bytes, usage: UsageShown) -> None:
         """Close a whole answer, which is stored by now."""
-        await self._write(self._event("usage", _encode(usage)) + self._event("done", answer), last=True)
+        await self._writer.write(
+            self._event("usage", _encode(usage)) + self._event("done", answer), last=self._is_alone
+        )
 
     async def error(self, error: RiniError, request_id: str | None) -> None:
         """Close an answer that broke off."""
-        await self._write(self._event("error", _encode(problem_document(error, request_id))), last=True)
+        await self._writer.write(
+            self._event("error", _encode(problem_document(error, request_id))), last=self._is_alone
+        )
 
     def _shown(self, event: Event) -> bytes:
         if type(event) is PartDelta:
@@ -104,8 +139,4 @@ class NativeStream:
         return b""
 
     def _event(self, name: str, data: bytes) -> bytes:
-        self._sent += 1
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._sent, name.encode(), data)
-
-    async def _write(self, data: bytes, *, last: bool = False) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        return self._writer.event(name, b"{%s%s" % (self._mark, data[1:]) if self._mark else data)

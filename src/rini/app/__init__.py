@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from rini import __version__
 from rini.accounts import endpoints as account_endpoints
 from rini.api import problems, service
-from rini.api.gate import Gate
+from rini.api.gate import BodyLimit, Gate
 from rini.api.openapi import describe, operation_id
-from rini.api.routes import LeanRoutes
+from rini.api.routes import LeanRoutes, Route
 from rini.api.slashes import OtherSlash
 from rini.app.lean import lean_routes
 from rini.app.parts import Parts
@@ -27,9 +27,11 @@ from rini.kit.draining import process
 from rini.memory import endpoints as memory_endpoints
 from rini.models import endpoints as model_endpoints
 from rini.sessions import endpoints as session_endpoints
+from rini.sessions import search_endpoints
 from rini.settings import Settings, load_settings
 from rini.telemetry.middleware import RequestContext
 from rini.tools import endpoints as tool_endpoints
+from rini.transfer import endpoints as transfer_endpoints
 from rini.usage import endpoints as usage_endpoints
 
 DESCRIPTION = "One server in front of every LLM that keeps the conversation."
@@ -43,8 +45,12 @@ def create_app(settings: Settings) -> RequestContext:
     """
     parts = Parts(settings)
     routes = lean_routes(parts)
-    app = LeanRoutes(routes, _api(parts, {route.path_format for route in routes}))
-    return RequestContext(Gate(app, settings.max_body_bytes, process, parts.access))
+    api = _api(parts, {route.path_format for route in routes})
+    # No session's id, as which the framework would take it for other methods.
+    importing = Route(transfer_endpoints.IMPORT_PATH, api)
+    limit = BodyLimit(settings.max_body_bytes, "RINI_MAX_BODY_BYTES")
+    limits = {importing.path_format: BodyLimit(settings.max_import_bytes, "RINI_MAX_IMPORT_BYTES")}
+    return RequestContext(Gate(LeanRoutes([*routes, importing], api), limit, limits, process, parts.access))
 
 
 def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
@@ -77,12 +83,16 @@ def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
     api.state.ledger = parts.ledger
     api.state.toolbox = parts.toolbox
     api.state.files = parts.files
+    api.state.imports = parts.imports
     api.state.model_names = parts.model_names
     # Accounts stand below files, and know nothing of them.
     api.state.on_user_deleted = parts.files.delete_user_sync
     for endpoints in (
         account_endpoints,
+        # Before the messages by id: `search` is none.
+        search_endpoints,
         session_endpoints,
+        transfer_endpoints,
         memory_endpoints,
         tool_endpoints,
         model_endpoints,

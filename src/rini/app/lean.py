@@ -18,6 +18,7 @@ from rini.api.dialects.openai_chat import OpenAIChat
 from rini.api.dialects.openai_responses import OpenAIResponses
 from rini.api.model_lists import model_routes
 from rini.api.native import NativeEndpoint
+from rini.api.native_messages import COMPARE, EDIT, REGENERATE, CompareEndpoint, MessageEndpoint, edit, regenerate
 from rini.api.routes import Route
 from rini.app.parts import Parts
 from rini.wire.anthropic import ANTHROPIC
@@ -58,6 +59,9 @@ def _native(parts: Parts) -> list[Route]:
             "/llm/image-completion/",
             NativeEndpoint(turns, access, native_asks.image_completion, native_shown.text_completion),
         ),
+        Route(REGENERATE, MessageEndpoint(turns, access, parts.database, regenerate)),
+        Route(EDIT, MessageEndpoint(turns, access, parts.database, edit)),
+        Route(COMPARE, CompareEndpoint(turns, access, parts.database)),
         Route(embeddings.PATH, embeddings.EmbeddingsEndpoint(parts.embeddings, access)),
     ]
 

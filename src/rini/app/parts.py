@@ -28,6 +28,7 @@ from rini.telemetry import logs, metrics, slow_calls
 from rini.telemetry.traces import Tracing
 from rini.tools.servers_file import load_servers
 from rini.tools.toolbox import Toolbox
+from rini.transfer.imports import Imports
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.recovery import recover
@@ -62,6 +63,13 @@ class Parts:
         self.ledger = Ledger(self.database)
         self._journal = Journal(settings.run_dir)
         self.files = Files(self.database, settings.data_dir / "files", settings.files_url)
+        self.imports = Imports(
+            self.database,
+            self.files,
+            settings.data_dir / "imports",
+            settings.max_import_bytes,
+            settings.max_body_bytes,
+        )
         servers = load_servers(settings.mcp_servers_file) if settings.mcp_servers_file else ()
         self.toolbox = Toolbox(self.database, secrets.keyring, self._transport, servers)
         router = Router(self.key_cache, _addresses(settings), self._local_model, settings.provider_retries)
@@ -104,6 +112,7 @@ class Parts:
             stack.callback(self.files.close)
             await asyncio.to_thread(migrate, settings.database)
             await asyncio.to_thread(recover, self.database, self._prices, settings.run_dir)
+            await asyncio.to_thread(self.imports.sweep)
             await stack.enter_async_context(self._transport)
             stack.push_async_callback(self.toolbox.close)
             stack.callback(self.listing.close)

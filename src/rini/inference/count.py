@@ -7,20 +7,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from rini.canon import Request
 from rini.inference.call import post
-from rini.inference.estimate import conversation_tokens, text_tokens
+from rini.inference.estimate import request_tokens
 from rini.inference.target import Router
-from rini.inference.translation import images_in, read, written
+from rini.inference.translation import read, written
 from rini.kit.http import Response, Transport
 from rini.providers.failures import malformed_error
 from rini.wire.codec import MalformedError
 from rini.wire.token_counts import TokenCountCodec
-
-TOKENS_OF_AN_IMAGE = 1000
-"""For the estimate: about what providers read in a picture of a million pixels."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class CountAsk(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +63,7 @@ class Counting:
             read(target, ask.model, lambda: ask.counts.decode_request(ask.body, model=ask.model)), model=ask.model
         )
         if counts is None:
-            return Counted(tokens=_estimate(request), estimated=True)
+            return Counted(tokens=request_tokens(request), estimated=True)
         encoded = written(target, counts.encode_request, request)
         response = await post(self._transport, target, counts.path(ask.model), encoded.body, ask.model)
         try:
@@ -77,9 +71,3 @@ class Counting:
         except MalformedError as error:
             raise malformed_error(str(error), target.provider) from error
         return Counted(tokens=tokens, dropped=encoded.dropped)
-
-
-def _estimate(request: Request) -> int:
-    tools = _encode([tool.opaque or (tool.name, tool.description, tool.parameters) for tool in request.tools])
-    tokens_of_tools = text_tokens(tools.decode()) if request.tools else 0
-    return conversation_tokens(request.messages) + tokens_of_tools + TOKENS_OF_AN_IMAGE * images_in(request)

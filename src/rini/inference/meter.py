@@ -7,7 +7,7 @@ import msgspec
 
 from rini.canon import Reply, Request, Usage
 from rini.errors import RiniError
-from rini.inference.estimate import conversation_tokens, reply_tokens
+from rini.inference.estimate import reply_tokens, request_tokens
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
 from rini.kit.clock import monotonic, now
@@ -132,7 +132,7 @@ class Meter:
         return msgspec.structs.replace(
             usage,
             # Nothing is read of no call: a server that translates begins Anthropic's streams with 0 and tells the number at the end.
-            input_tokens=usage.input_tokens or conversation_tokens(request.messages),
+            input_tokens=usage.input_tokens or request_tokens(request),
             output_tokens=max(usage.output_tokens or 0, reply_tokens(reply)),
         )
 

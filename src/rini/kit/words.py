@@ -9,7 +9,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 LONGEST_WORD = 64
@@ -90,12 +90,18 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", _decoration.sub("", decomposed)).casefold()
 
 
-def index_words(text: str, most: int) -> list[str]:
-    """Return the first ``most`` words of a text, in its order."""
+def index_words(text: str, most: int, most_characters: int) -> list[str]:
+    """Return the first words of a text, in its order: at most so many, of at most so many characters together."""
     folded = fold(text)
     if folded.isascii():
-        return [found[0][:LONGEST_WORD] for found in islice(_ascii_words.finditer(folded), most)]
-    return _in_order(folded)[:most]
+        words = [found[0][:LONGEST_WORD] for found in islice(_ascii_words.finditer(folded), most)]
+    else:
+        words = _in_order(folded)[:most]
+    if 2 * len(folded) > most_characters:  # as pairs they are up to twice as long as the text
+        for at, end in enumerate(accumulate(map(len, words))):
+            if end > most_characters:
+                return words[:at]
+    return words
 
 
 def query_phrases(query: str, most: int) -> list[Phrase]:

@@ -14,7 +14,7 @@ from rini.db import AnyRow
 from rini.errors import AnswerRunningError, ConfirmationNeededError, InvalidRequestError, NotFoundError
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
-from rini.sessions import repository
+from rini.sessions import repository, search
 from rini.sessions.ancestry import place_below
 from rini.sessions.tables import messages
 
@@ -66,7 +66,7 @@ def add(
 
     Postgres has no NUL in texts: a model's own is shown as U+FFFD and kept in the parts.
     """
-    return connection.execute(
+    row = connection.execute(
         _insert,
         {
             "session_id": session_id,
@@ -81,6 +81,8 @@ def add(
             **fields,
         },
     ).one()
+    search.index(connection, row.id, user_id, session_id, role, row.content)
+    return row
 
 
 def open_answer(
@@ -106,7 +108,10 @@ def finish_answer(
 ) -> AnyRow | None:
     """Complete an answer and return its row; None where it was deleted meanwhile."""
     values = {**_said("assistant", content, parts), **fields, "answer": answer_id}
-    return connection.execute(_finish, values).first()
+    row = connection.execute(_finish, values).first()
+    if row is not None:
+        search.index(connection, row.id, row.user_id, row.session_id, row.role, row.content)
+    return row
 
 
 def drop_answer(connection: Connection, answer_id: int) -> None:

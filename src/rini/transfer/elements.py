@@ -7,8 +7,8 @@ from typing import Protocol
 from rini.transfer.refusal import Refusal
 
 CHUNK_BYTES = 1024 * 1024
-LONGEST_BYTES = 64 * 1024 * 1024
-"""Of one conversation, or of one line."""
+LONGEST_BYTES = 32 * 1024 * 1024
+"""Of one conversation: read, it takes about four times as many."""
 LONGEST_GAP = 1024 * 1024
 
 # Everything up to the next bracket outside of strings, or to the string that does not end in this chunk.
@@ -28,7 +28,7 @@ class Readable(Protocol):
 def array_elements(stream: Readable) -> Iterator[bytes]:
     """Yield the objects of the array that the stream holds, each as its bytes; they are not checked.
 
-    Raises Refusal for what is no array of objects, for one that does not end, and for an object of more than 64 MiB.
+    Raises Refusal for what is no array of objects, for one that does not end, and for an object of more than 32 MiB.
     """
     depth = 0
     pieces: list[bytes] = []

@@ -39,6 +39,7 @@ PAGE_ROWS = 500
 PAGE_CHARACTERS = 1024 * 1024
 """A page ends with the row that goes beyond, so that long messages are few in memory."""
 SESSIONS_AT_ONCE = 500
+SENT_BYTES = 128 * 1024
 
 SCHEME = "rini:"
 LOST = "rini:lost"
@@ -62,6 +63,20 @@ def header() -> bytes:
     return _encoder.encode(Header(FORMAT, VERSION)) + b"\n"
 
 
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield ``pieces`` in larger ones: each costs its server a change of threads."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= SENT_BYTES:
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    yield b"".join(waiting)
+
+
 def all_sessions(database: Database, files: Files, user_id: int) -> Iterator[bytes]:
     """Yield the user's sessions, oldest first, each as ``one_session`` does."""
     after: tuple[Any, str] | None = None
@@ -77,11 +92,11 @@ def one_session(database: Database, files: Files, user_id: int, session_id: str)
     Answers that are still being written are left out. When the session is deleted meanwhile there is no EndLine.
     """
     try:
-        session = database.read_sync(session_row, user_id, session_id)
-        writing = _Writing(database, files, user_id, database.read_sync(message_ids, session_id))
-        yield writing.begin(session, database.read_sync(_memory, session_id))
+        session, ids, memory = database.read_sync(_beginning, user_id, session_id)
+        writing = _Writing(database, files, user_id, ids)
+        yield writing.begin(session, memory)
         count, after = 0, 0
-        while (page := database.read_sync(_page, session_id, after)).rows:
+        while ids and after < ids[-1] and (page := database.read_sync(_page, session_id, after)).rows:
             after = page.rows[-1].id
             for row in page.rows:
                 if writing.knows(row.id):
@@ -97,12 +112,6 @@ def session_row(connection: Connection, user_id: int, session_id: str) -> AnyRow
     """Return all of the user's session. Raises NotFoundError."""
     found = repository.get(connection, user_id, session_id)
     return connection.execute(sa.select(sessions).where(sessions.c.id == found.id)).one()
-
-
-def message_ids(connection: Connection, session_id: str) -> "array[int]":
-    """Return the ids of a session's messages in their order, without those of answers that are being written."""
-    query = sa.select(_table.id).where(_table.session_id == session_id, _table.status != RUNNING).order_by(_table.id)
-    return array("q", connection.execute(query).scalars())
 
 
 class _Writing:
@@ -271,10 +280,15 @@ def _next_sessions(connection: Connection, user_id: int, after: tuple[Any, str] 
     return list(connection.execute(query.order_by(table.created_at, table.id).limit(SESSIONS_AT_ONCE)).all())
 
 
-def _memory(connection: Connection, session_id: str) -> list[AnyRow]:
+def _beginning(connection: Connection, user_id: int, session_id: str) -> "tuple[AnyRow, array[int], list[AnyRow]]":
+    """Return the session, the ids of its messages without those that are being written, and its memory."""
+    session = session_row(connection, user_id, session_id)
+    written = sa.select(_table.id).where(_table.session_id == session_id, _table.status != RUNNING).order_by(_table.id)
     table = memory_entries.c
-    query = sa.select(memory_entries).where(table.session_id == session_id, table.scope == "Session").order_by(table.id)
-    return list(connection.execute(query).all())
+    memory = (
+        sa.select(memory_entries).where(table.session_id == session_id, table.scope == "Session").order_by(table.id)
+    )
+    return session, array("q", connection.execute(written).scalars()), list(connection.execute(memory).all())
 
 
 def _page(connection: Connection, session_id: str, after: int) -> Page:

@@ -10,8 +10,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from rini import canon
+from rini.files.headers import type_of
 from rini.transfer.archive import Archive
-from rini.transfer.elements import LONGEST_BYTES, array_elements
+from rini.transfer.elements import array_elements
+from rini.transfer.export import SCHEME
 from rini.transfer.items import File, Item
 from rini.transfer.lines import NOTHING, EndLine, MessageLine, SessionLine
 from rini.transfer.refusal import Refusal, storable
@@ -23,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Said(NamedTuple):
-    """What becomes of one message of another service. ``images`` are files of the archive; the first one is kept as the message's file."""
+    """What becomes of one message of another service. ``images`` are files of the archive."""
 
     role: canon.Role
     parts: tuple[canon.Part, ...]
@@ -40,14 +42,6 @@ class Translation(Protocol):
 
     def lines(self, data: bytes, archive: Archive | None) -> Iterator[Item]:
         """Yield a conversation's lines, nothing for one without messages. Raises Refusal."""
-        ...
-
-
-class Sources(Protocol):
-    """Where conversations come from."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield each one's bytes. Raises Refusal."""
         ...
 
 
@@ -116,22 +110,26 @@ class Nodes:
 
 
 class Lines:
-    """Writes a conversation's messages as lines."""
+    """Writes a conversation's messages as lines. A message has one file: further images become messages of their own before it."""
 
-    def __init__(self, left_out: Counter[str]) -> None:
-        self._left_out = left_out
+    def __init__(self) -> None:
         self.count = 0
 
     def message(self, parent: int | None, said: Said) -> Iterator[Item]:
         """Yield the message's lines; its number is then ``count``."""
+        for image in said.images[1:]:
+            yield from self._one(parent, said._replace(parts=(), images=(image,)))
+            parent = self.count
+        yield from self._one(parent, said._replace(images=said.images[:1]))
+
+    def _one(self, parent: int | None, said: Said) -> Iterator[Item]:
         self.count += 1
         parts = said.parts
         file = None
         if said.images:
             file = self.count
             yield File(file, said.images[0])
-            self._left_out["more_images"] += len(said.images) - 1
-            parts = (canon.Image(canon.Media(url=f"rini:{file}")), *parts)
+            parts = (canon.Image(canon.Media(url=f"{SCHEME}{file}")), *parts)
         content = canon.plain_text(parts)
         plain = parts == (canon.Text(content),)
         yield MessageLine(
@@ -143,6 +141,7 @@ class Lines:
             status="partial" if said.status_reason else "complete",
             status_reason=said.status_reason,
             file=file,
+            mime_type=type_of(said.images[0]) if said.images else None,
             model_used=said.model,
             created_at=said.created_at,
         )
@@ -182,6 +181,3 @@ def elements_of(archive: Archive) -> Iterator[bytes]:
     for info in archive.conversations:
         with archive.open(info) as member:
             yield from array_elements(member)
-
-
-_ = LONGEST_BYTES

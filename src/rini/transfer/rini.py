@@ -8,10 +8,12 @@ from typing import BinaryIO
 
 import msgspec
 
-from rini.transfer.elements import LONGEST_BYTES
 from rini.transfer.items import File, Item
 from rini.transfer.lines import VERSION, DataLine, EndLine, FileLine, Header, Line, SessionLine
 from rini.transfer.refusal import Refusal, decoded
+
+LONGEST_BYTES = 64 * 1024 * 1024
+"""Of a line: a message as large as the server takes it, its text once in the content and once in the parts."""
 
 _header_json = msgspec.json.Decoder(Header)
 _line_json = msgspec.json.Decoder(Line)

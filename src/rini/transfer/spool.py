@@ -56,7 +56,9 @@ class Upload:
         self._path.with_suffix(NOTE).unlink(missing_ok=True)
 
     def _gone(self) -> None:
-        self._path.unlink(missing_ok=True)
+        # With its note, it is for the next start.
+        if not self._path.with_suffix(NOTE).exists():
+            self._path.unlink(missing_ok=True)
         self.file.close()
 
 

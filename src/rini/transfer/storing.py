@@ -1,8 +1,9 @@
 """Storing an imported session, all of it or nothing that anybody can see.
 
 A session that is read to its end before the first batch is full is one transaction. A larger one would hold the writer for long: its
-batches are transactions of their own, and until the last of them the session belongs to a user without a token, made for it. A note
-beside the upload says so: what a dead process left behind is deleted at the next start.
+batches are transactions of their own, and until the last of them the session belongs to a user without a token, made for it. Then its
+messages are indexed for the search. A note beside the upload says so until all is done: a session that a dead process left hidden is
+deleted at the next start, and one that it left without its index gets it.
 """
 
 import hashlib
@@ -24,14 +25,15 @@ from rini.kit.depth import is_deeper
 from rini.kit.ids import new_session_id
 from rini.memory.repository import MOST_ENTRIES
 from rini.memory.tables import memory_entries
+from rini.sessions.search import Indexed, index_many
 from rini.sessions.tables import context_cuts, message_labels, messages, sessions
 from rini.transfer.export import LOST, SCHEME, renamed
 from rini.transfer.lines import CutLine, EndLine, MemoryLine, MessageLine, Moment, SessionLine, SystemLine
 from rini.transfer.refusal import Refusal, decoded, storable
 from rini.transfer.spool import Upload
 
-BATCH_MESSAGES = 1000
-BATCH_CHARACTERS = 4 * 1024 * 1024
+BATCH_MESSAGES = 250
+BATCH_CHARACTERS = 1024 * 1024
 DELETED_AT_ONCE = 2000
 DEEPEST = 100
 LARGEST_METADATA_BYTES = 64 * 1024
@@ -96,7 +98,7 @@ class Storing:
         self._jumps = array("q")
         self._batch = _Batch()
         self._ids = _Ids(array("q"), array("q"), array("q"))
-        self._staged = False
+        self._staged = self._shown = False
 
     @property
     def count(self) -> int:
@@ -232,13 +234,15 @@ class Storing:
         ]
         if self._staged:
             self._ids = self._database.write_sync(self._add_and_show, self._batch, sources, head)
+            self._shown = True
+            index_messages(self._database, self.session_id, self._user_id)
             self._upload.strike()
         else:
             self._database.write_sync(self._all_at_once, self._batch, sources, head)
 
     def drop(self) -> None:
         """Delete what was stored of a session that does not come to its end."""
-        if self._staged:
+        if self._staged and not self._shown:
             drop_staged(self._database, self.session_id, self._user_id)
             self._upload.strike()
 
@@ -256,6 +260,11 @@ class Storing:
         ids = self._begin(connection, self._user_id)
         ids = self._add(connection, batch, ids)
         self._show(connection, ids, sources, head)
+        named = zip(ids.messages, batch.messages, strict=True)
+        index_many(
+            connection,
+            [Indexed(id_, self._user_id, self.session_id, row["role"], row["content"]) for id_, row in named],
+        )
 
     def _add_and_show(self, connection: Connection, batch: _Batch, sources: _Sources, head: int) -> _Ids:
         ids = self._add(connection, batch, self._ids)
@@ -370,6 +379,35 @@ def drop_staged(database: Database, session_id: str, user_id: int) -> bool:
     while database.write_sync(_drop_some, session_id, user_id):
         found = True
     return found
+
+
+def index_messages(database: Database, session_id: str, user_id: int) -> None:
+    """Let the messages of a user's session be found by the search."""
+    after = 0
+    while after is not None:
+        after = database.write_sync(_index_some, session_id, user_id, after)
+
+
+def _index_some(connection: Connection, session_id: str, user_id: int, after: int) -> int | None:
+    """Index some messages after that one; return the last of them, None when there are no more."""
+    table = messages.c
+    query = (
+        sa.select(table.id, table.role, table.content)
+        .where(table.session_id == session_id, table.user_id == user_id, table.id > after)
+        .order_by(table.id)
+        .limit(BATCH_MESSAGES)
+        .execution_options(yield_per=20)
+    )
+    found: list[Indexed] = []
+    characters = 0
+    with connection.execute(query) as rows:
+        for id_, role, content in rows:
+            found.append(Indexed(id_, user_id, session_id, role, content))
+            characters += len(content)
+            if characters > BATCH_CHARACTERS:
+                break
+    index_many(connection, found)
+    return found[-1].message_id if found else None
 
 
 def _drop_some(connection: Connection, session_id: str, user_id: int) -> bool:

@@ -29,7 +29,7 @@ def load(connection: Connection, ask: Ask, worker_id: str, memory_tokens: int) -
     session = _session(connection, ask)
     if ask.continues_branch and (running := runs.holder(connection, session.id)) is not None:
         return Busy(running)
-    above = messages.parent_of(connection, session, ask.parent_message_id if ask.answers is None else ask.answers)
+    above = None if ask.at_root else messages.parent_of(connection, session, ask.answers or ask.parent_message_id)
     conversation = takable((*messages.context(connection, above), *ask.messages))
     if any(type(part) is Image for message in conversation for part in message.parts):
         image_limits(ask.provider, ask.model)

@@ -60,7 +60,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     place in the tree than the current branch's tip. ``tool_choice`` offers the user's tools: ``auto``, ``required`` or one's name.
     ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
 
-    ``answers`` is a stored question that gets one more answer; then there are no messages. ``instructions`` are system messages that
+    ``at_root`` begins the tree anew. ``answers`` is a stored question that gets one more answer; then there are no messages. ``instructions`` are system messages that
     go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip.
     """
 
@@ -74,6 +74,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = {}
     key_id: int | None = None
     parent_message_id: int | None = None
+    at_root: bool = False
     request_id: str | None = None
     tool_choice: str | None = None
     image: Upload | None = None
@@ -92,7 +93,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def continues_branch(self) -> bool:
         """Whether the question comes at the tip of a session's current branch, wherever that is when it is its turn."""
-        return self.session_id is not None and self.parent_message_id is None and self.answers is None
+        named = self.at_root or self.parent_message_id is not None or self.answers is not None
+        return self.session_id is not None and not named
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -449,7 +449,7 @@ def test_what_openai_has_in_both_formats_passes():
         ),
         (
             GEMINI,
-            {**GOOGLE, "safetySettings": [], "systemInstruction": {"role": "x", "parts": []}},
+            {**GOOGLE, "safetySettings": [{"category": "X"}], "systemInstruction": {"role": "x", "parts": []}},
             ("safetySettings",),
         ),
     ],

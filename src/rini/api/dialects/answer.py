@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from starlette.types import Scope
 
 from rini.api.dialects.errors import PASSED_ON, shown_as
+from rini.api.dialects.sessions import told_of
 from rini.turns.values import Begun
 
 DROPPED = b"x-rini-dropped"
@@ -35,6 +36,8 @@ def head(
     outgoing = begun.outgoing
     if outgoing.dropped:
         headers.append(names_of_dropped(outgoing.dropped))
+    if begun.loaded is not None:
+        headers += told_of(begun.loaded)
     if outgoing.passes:
         headers += passed_on(begun.headers)
     return headers

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 from starlette.types import Scope
 
+from rini.api.dialects.sessions import InSession
 from rini.api.lean import decode_body
 from rini.canon import Failure, Reply, StreamFailure
 from rini.inference.outgoing import Outgoing
@@ -24,7 +25,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is read of a request before it is known who answers it. ``name`` is the model's, as the client wrote it.
 
     ``hides_usage`` says that the client did not ask for the usage in the stream, ``json_array`` that it wants an array in place of
-    server-sent events.
+    server-sent events. ``session`` is the one that the body names, where the dialect has such.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     hides_usage: bool = False
     json_array: bool = False
+    session: InSession | None = None
 
 
 class Dialect(Protocol):

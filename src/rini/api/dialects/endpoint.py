@@ -10,6 +10,7 @@ from rini.api.allowed import only_allowed
 from rini.api.credentials import current_caller
 from rini.api.dialects.answer import content_type_of, head, request_id_in
 from rini.api.dialects.dialect import JSON, Dialect
+from rini.api.dialects.sessions import InSession, session_in
 from rini.api.dialects.stream import DialectStream
 from rini.api.lean import ClientLeftError, read_body, while_connected
 from rini.canon.proofs import unproven
@@ -19,6 +20,8 @@ from rini.models.naming import ModelNames
 from rini.turns.turn import Turns
 from rini.turns.values import Answer, Ask, Given
 from rini.wire import logprobs
+
+STATELESS = InSession()
 
 
 class DialectEndpoint:
@@ -39,6 +42,7 @@ class DialectEndpoint:
             caller.check_model(name.provider, name.model)
             if caller.models is not None:
                 asked = msgspec.structs.replace(asked, body=only_allowed(caller, name, asked.body))
+            session = asked.session or session_in(scope) or STATELESS
             ask = Ask(
                 user_id=caller.user_id,
                 provider=name.provider,
@@ -46,6 +50,10 @@ class DialectEndpoint:
                 messages=(),
                 endpoint=scope["route"].path_format,
                 request_id=scope.get("rini.request_id"),
+                session_id=session.session_id,
+                new_session=session.new_session,
+                parent_message_id=session.parent_message_id,
+                if_busy=session.if_busy,
                 given=Given(
                     codec=self._dialect.codec,
                     body=asked.body,

@@ -21,6 +21,7 @@ class CallIds:
         self._taken: set[str] = set()
         self._open: dict[str, list[tuple[str, str]]] = {}
         self._last: dict[str, str] = {}
+        self._names: dict[str, str] = {}
 
     def call(self, call_id: str, name: str, where: str) -> str:
         """Return the id for a call of the tool ``name`` that stands at ``where``."""
@@ -30,7 +31,12 @@ class CallIds:
         self._taken.add(new)
         self._open.setdefault(call_id, []).append((name, new))
         self._last[call_id] = new
+        self._names[new] = name
         return new
+
+    def name_of(self, call_id: str) -> str | None:
+        """Return the tool of the call that was given ``call_id``; None where there was no such call."""
+        return self._names.get(call_id)
 
     def waits(self, call_id: str) -> bool:
         """Tell whether a call with ``call_id`` has no result yet."""

@@ -125,9 +125,11 @@ def encode_format(wanted: ResponseFormat | None, dropped: list[str]) -> tuple[st
     older = object_or_none(own.get("output_format"))
     if older is not None:
         own = older
-    dropped.extend(
-        f"response_format.{name}" for name in ("name", "description", "strict") if getattr(wanted, name) is not None
-    )
+    # A name is a label that nothing depends on, and the answer always holds the schema.
+    if wanted.description is not None:
+        dropped.append("response_format.description")
+    if wanted.strict is False:
+        dropped.append("response_format.strict")
     format_: Json = {"type": "json_schema"}
     if wanted.schema is not None:
         format_["schema"] = (

@@ -50,6 +50,8 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
     temperature, top_p, top_k = (optional_number(rest, name, "The request") for name in SAMPLING)
     sampling = {name: rest[name] for name in SAMPLING if rest.get(name) is not None}
     kept = keep_sampling(sampling, model, thinks=reasoning is not None and reasoning.enabled is True)
+    if max_tokens == 0:
+        kept["max_tokens"] = 0  # only the prompt cache is to be filled, which no other provider does
     asked_to_stream = optional_flag(rest, "stream", "The request") or False
     return Request(
         model=model,

@@ -336,7 +336,7 @@ class _Conversation:
                     raise UnsupportedError(WIRE, f"{where}.name", "a name has 1 to 128 letters, digits, _ and -")
                 return tool_use_block(self._ids.call(part.id, part.name, where), part)
             case Image() if user:
-                if part.detail is not None:
+                if part.detail not in (None, "auto"):
                     self._dropped.append(f"{where}.detail")
                 return image_block(part, where)
             case Document() if user:
@@ -347,7 +347,7 @@ class _Conversation:
             case Opaque():
                 block = object_or_none(part.value) if part.wire == WIRE else None
                 if block is None:
-                    raise UnsupportedError(WIRE, where, f"the part belongs to {part.wire}")
+                    raise UnsupportedError(WIRE, where, f"it is a part that only {part.wire} knows")
                 return block
             case _:
                 kind = type(part).__name__
@@ -364,7 +364,7 @@ class _Conversation:
     def _result(self, part: ToolResult, where: str) -> Json:
         call_id = self._ids.result(part.call_id, part.name, where)
         name_foreign(part.extras, WIRE, where, self._dropped)
-        if part.name is not None:
+        if part.name is not None and part.name != self._ids.name_of(call_id):
             self._dropped.append(f"{where}.name")
         blocks: list[Json] = []
         holder = Message("user")

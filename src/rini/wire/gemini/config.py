@@ -155,7 +155,11 @@ def _encode_format(form: ResponseFormat, model: str, dropped: list[str]) -> dict
     if listed is not None and (listed.kind, listed.schema) == (form.kind, form.schema):
         return extras
     extras.pop("responseFormat", None)
-    dropped += (f"response_format.{name}" for name in ("name", "description", "strict") if getattr(form, name))
+    # A name is a label that nothing depends on, and the answer always holds the schema.
+    if form.description:
+        dropped.append("response_format.description")
+    if form.strict is False:
+        dropped.append("response_format.strict")
     if form.kind == "text":
         return {"responseMimeType": "text/plain", **extras}
     fields: dict[str, Any] = {"responseMimeType": "application/json"}

@@ -7,7 +7,7 @@ from rini.wire.codec import MalformedError
 from rini.wire.gemini.config import decode_config
 from rini.wire.gemini.fields import WIRE, a_string, an_object, camel, loads, objects
 from rini.wire.gemini.part import decode_part
-from rini.wire.gemini.tool import decode_choice, decode_tools
+from rini.wire.gemini.tool import decode_choice, decode_tools, is_validated, strict
 
 _ROLES: dict[str | None, Role] = {"user": "user", "model": "assistant", "function": "tool"}
 
@@ -40,6 +40,8 @@ def _request(rest: dict[str, Any], model: str | None, *, stream: bool) -> Reques
     if model is None:
         raise MalformedError("Neither the address nor the body names a model.")
     tools = decode_tools(rest.pop("tools", None), model)
+    if is_validated(choice):
+        tools = strict(tools)
     fields, config = decode_config(rest.pop("generationConfig", None), model)
     if config:
         rest["generationConfig"] = config

@@ -37,7 +37,7 @@ from rini.wire.foreign import name_foreign, refuse_foreign
 from rini.wire.gemini.config import encode_config
 from rini.wire.gemini.fields import WIRE, dumps
 from rini.wire.gemini.part import attachments, encode_part
-from rini.wire.gemini.tool import encode_choice, encode_tools
+from rini.wire.gemini.tool import encode_choice, encode_tools, is_validated
 
 _UNSIGNED_MODELS = re.compile(r"gemini-[12]\b|gemini-[12]\.|gemma")
 _UNCHECKED = "skip_thought_signature_validator"
@@ -86,7 +86,8 @@ class _Encoder:
         if request.tools:
             for index, tool in enumerate(request.tools):
                 self._name_foreign(tool.extras, f"tools[{index}]")
-            body["tools"] = encode_tools(request.tools, request.model, self._dropped)
+            validated = is_validated(request.tool_choice)
+            body["tools"] = encode_tools(request.tools, request.model, self._dropped, validated=validated)
         tool_config = dict(extras.pop("toolConfig", {}))
         if request.tool_choice is not None:
             self._name_foreign(request.tool_choice.extras, "tool_choice")
@@ -169,7 +170,7 @@ class _Encoder:
             case Audio() if part.transcript is not None and message.role == "assistant":
                 self._dropped.append(f"{path}.media")
                 return [{"text": part.transcript}]
-            case Image() if part.detail is not None:
+            case Image() if part.detail not in (None, "auto"):
                 self._dropped.append(f"{path}.detail")
             case Audio() if part.transcript is not None:
                 self._dropped.append(f"{path}.transcript")

@@ -7,6 +7,8 @@ makes one of its own; where a request grouped them otherwise, each tool keeps it
 
 from typing import Any, cast
 
+import msgspec
+
 from rini.canon import Tool, ToolChoice, extras_of, with_extras
 from rini.wire.codec import UnsupportedError
 from rini.wire.gemini.fields import WIRE, a_string, an_object, camel, objects, strings
@@ -36,8 +38,16 @@ def decode_tools(value: object, model: str) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def encode_tools(tools: tuple[Tool, ...], model: str, dropped: list[str]) -> list[dict[str, Any]]:
-    """Return the tool objects that offer ``tools``; adds what was left out to ``dropped``. Raises UnsupportedError."""
+def strict(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    """Return ``tools`` with functions whose arguments are held to their schemas, as VALIDATED asks."""
+    return tuple(tool if tool.opaque is not None else msgspec.structs.replace(tool, strict=True) for tool in tools)
+
+
+def encode_tools(tools: tuple[Tool, ...], model: str, dropped: list[str], *, validated: bool) -> list[dict[str, Any]]:
+    """Return the tool objects that offer ``tools``; adds what was left out to ``dropped``. Raises UnsupportedError.
+
+    ``validated``: the choice holds calls to their schemas.
+    """
     groups: dict[int, dict[str, Any]] = {}
     # Tools without a place, added to those that have one, come after them.
     after = max((extras_of(tool.extras, WIRE).get("toolIndex", -1) for tool in tools), default=-1) + 1
@@ -47,6 +57,8 @@ def encode_tools(tools: tuple[Tool, ...], model: str, dropped: list[str]) -> lis
         group = groups.setdefault(extras.pop("toolIndex", after + default), {})
         if tool.opaque is None:
             group.setdefault("functionDeclarations", []).append(_encode_function(tool, model, extras, path, dropped))
+            if tool.strict and not validated:
+                dropped.append(f"{path}.strict")
         elif tool.wire != WIRE:
             raise UnsupportedError(WIRE, path, f"{tool.name or 'it'} is a tool that only {tool.wire} knows")
         else:
@@ -61,7 +73,7 @@ def decode_choice(value: object) -> tuple[ToolChoice | None, dict[str, Any]]:
     rest = camel(an_object(value, "toolConfig"))
     calling = camel(an_object(rest.get("functionCallingConfig", {}), "functionCallingConfig"))
     raw = calling.pop("mode", None)
-    word = _NUMBERS.get(raw) if isinstance(raw, int) else a_string(raw, "mode").upper() if raw is not None else None
+    word = None if raw is None else _mode(raw)
     if word not in _MODES:
         # Nothing is said about the choice, or in a word that canon has no name for.
         return None, rest
@@ -81,6 +93,11 @@ def encode_choice(choice: ToolChoice) -> dict[str, Any]:
         fields["allowedFunctionNames"] = list(choice.names)
     fields.update(extras_of(choice.extras, WIRE))
     return fields
+
+
+def is_validated(choice: ToolChoice | None) -> bool:
+    """Tell whether ``choice`` is VALIDATED: calls are held to their schemas, but none must be made."""
+    return choice is not None and _mode(encode_choice(choice)["mode"]) == "VALIDATED"
 
 
 def _decode_function(value: dict[str, Any], model: str) -> Tool:
@@ -116,8 +133,6 @@ def _encode_function(tool: Tool, model: str, extras: dict[str, Any], path: str, 
             fields["parameters"] = from_json_schema(tool.parameters, f"{path}.parameters", dropped)
     elif tool.parameters is not None:
         fields["parametersJsonSchema"] = fitted(tool.parameters, GEMINI, field=f"{path}.parameters", dropped=dropped)
-    if tool.strict:
-        dropped.append(f"{path}.strict")
     fields.update(extras)
     return fields
 
@@ -143,6 +158,10 @@ def _placed(tool: Tool, place: int) -> Tool:
         opaque=tool.opaque,
         extras=extras,
     )
+
+
+def _mode(raw: object) -> str | None:
+    return _NUMBERS.get(raw) if isinstance(raw, int) else a_string(raw, "mode").upper()
 
 
 def _word(choice: ToolChoice) -> str:

@@ -105,6 +105,8 @@ class _Fit:
         hints: Json = {}
         if raw.get("default") is not None:
             hints["default"] = raw["default"]
+            if not _is_short(raw["default"]):
+                self.merger.drop(f"{path}.default")
         rules = {name: value for name, value in raw.items() if name not in ANNOTATIONS}
         for name in rules.keys() - _KNOWN:
             if not name.startswith("x-"):

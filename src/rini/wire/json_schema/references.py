@@ -59,9 +59,8 @@ class Definitions:
                 number += 1
             self._used.add(name)
             self._names[reference] = name
-            self._targets.append(
-                (name, target, f"{self._merger.field}.{reference.lstrip('#/').replace('/', '.') or '$ref'}")
-            )
+            steps = [step for step in reference.lstrip("#").split("/") if step]
+            self._targets.append((name, target, ".".join([self._merger.field, *steps])))
         self._links.setdefault(place.owner, []).append(_Link(name, place, path))
         return f"#/$defs/{name}"
 

@@ -1,11 +1,13 @@
-"""Which words for the effort OpenAI's models take.
+"""Which words for the effort OpenAI's models take, and which of them are sampled as one likes.
 
 By the reasoning guide and the models' pages (OpenAI, 2026): o1 to o4 take low to high, gpt-5 also minimal, gpt-5.1 none instead of it,
 gpt-5.2 and later xhigh too, the pro models high; models of the 3.5 and 4 generations do not reason. What a model that is not known here
-takes is its own matter: the word is sent as it is.
+takes is its own matter: the word is sent as it is. Models that reason answer 400 to temperature, top_p and penalties other than the
+default; gpt-5.1 and later take them where they do not reason.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _ORDER: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -24,6 +26,23 @@ _MODELS: Final[tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]] = tuple(
     )
 )
 _SILENT_UNLESS_ASKED: Final = re.compile(r"(?:^|/)gpt-5\.[1-9](-\d|$)")
+_ALWAYS_REASONS: Final = re.compile(r"(?:^|/)(o[134](-|$)|gpt-5(-(?!chat)|$)|gpt-5\.\d+-(pro|codex))")
+_REASONS_WHEN_ASKED: Final = re.compile(r"(?:^|/)gpt-5\.\d+(?!-chat)(-|$)")
+
+SAMPLING_DEFAULTS: Final[Mapping[str, int]] = {
+    "temperature": 1,
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+}
+"""The parameters of sampling, and what they are where nothing is said."""
+
+
+def takes_sampling(model: str, effort: str | None) -> bool:
+    """Tell whether ``model``, sent ``effort``, takes temperature, top_p and penalties."""
+    if _ALWAYS_REASONS.search(model):
+        return False
+    return effort in (None, "none") or _REASONS_WHEN_ASKED.search(model) is None
 
 
 def nearest_effort(effort: str, model: str) -> str | None:

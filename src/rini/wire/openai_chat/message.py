@@ -198,6 +198,8 @@ class MessageEncoder:
                 case ToolResult():
                     results.append(self._result(part, here))
                 case _ if message.role == "tool":
+                    if isinstance(part, Opaque):
+                        own_value(part, here)  # says whose it is
                     raise UnsupportedError(NAME, here, "a tool's message holds results only")
                 case Thinking():
                     self._dropped.append(here)

@@ -6,7 +6,8 @@ from rini.canon import Reasoning, Request, ResponseFormat, extras_of, with_extra
 from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
 from rini.wire.foreign import refuse_foreign
 from rini.wire.json_schema import fits_openai_strict, is_plain_object
-from rini.wire.openai_chat.effort import nearest_effort, thinks_only_when_asked
+from rini.wire.openai_chat.effort import SAMPLING_DEFAULTS, nearest_effort, takes_sampling, thinks_only_when_asked
+from rini.wire.openai_chat.json_mode import ANSWER_IN_JSON, lacks_the_word, leading_instructions
 from rini.wire.openai_chat.json_value import (
     NAME,
     NOTE,
@@ -65,9 +66,17 @@ def decode_request(body: bytes, limit_field: str, *, model: str | None, stream: 
         raise MalformedError("The request names no model.")
     if messages is None:
         raise MalformedError("The request has no messages.")
+    conversation = tuple(decode_message(message) for message in messages)
+    wanted = _decode_response_format(request)
+    if lacks_the_word(wanted, conversation):
+        request[NOTE + "own_json"] = True  # it is this format's own rule, and OpenAI tells its client
+    reasoning = _decode_reasoning(request)
+    effort = None if reasoning is None else reasoning.effort
+    if request.keys() & SAMPLING_DEFAULTS.keys() and not takes_sampling(model, effort):
+        request[NOTE + "own_sampling"] = True  # this too
     return Request(
         model=model,
-        messages=tuple(decode_message(message) for message in messages),
+        messages=conversation,
         tools=decode_tools(request),
         tool_choice=decode_tool_choice(request),
         parallel_tool_calls=pop_flag(request, "parallel_tool_calls"),
@@ -82,8 +91,8 @@ def decode_request(body: bytes, limit_field: str, *, model: str | None, stream: 
         n=pop_integer(request, "n"),
         logprobs=pop_flag(request, "logprobs"),
         top_logprobs=pop_integer(request, "top_logprobs"),
-        response_format=_decode_response_format(request),
-        reasoning=_decode_reasoning(request),
+        response_format=wanted,
+        reasoning=reasoning,
         user=pop_string(request, "user"),
         stream=bool(streamed) if stream is None else stream,
         extras=left_as_extras(request),
@@ -107,23 +116,37 @@ def encode_request(request: Request, limit_field: str) -> EncodedRequest:
     for index, message in enumerate(request.messages):
         body["messages"] += messages.encode(message, f"messages[{index}]")
     body["messages"] += messages.shown()
+    if strict and lacks_the_word(request.response_format, request.messages) and not note(request.extras, "own_json"):
+        body["messages"].insert(leading_instructions(request.messages), {"role": "system", "content": ANSWER_IN_JSON})
     body |= own
     body |= encode_tools(request.tools, dropped)
     body |= _encode_tool_choice(request, dropped)
-    body |= {name: value for name in _SAME if (value := getattr(request, name)) is not None}
+    reasoning = {} if request.reasoning is None else _encode_reasoning(request.reasoning, request.model, dropped)
+    same = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
+    if strict and not note(request.extras, "own_sampling"):
+        leave_sampling_out(same, request.model, reasoning.get("reasoning_effort"), dropped)
+    body |= same
     body |= _encode_token_limit(request, limit_field)
     if request.stop:
         body["stop"] = request.stop
     if request.response_format is not None:
         name_foreign_extras(request.response_format.extras, "response_format", dropped)
         body["response_format"] = _encode_response_format(request.response_format)
-    if request.reasoning is not None:
-        body |= _encode_reasoning(request.reasoning, request.model, dropped)
+    body |= reasoning
     if request.stream:
         # The ledger needs the usage; a client that did not ask for it is not shown the chunk (see stream_encoder).
         body["stream"] = True
         body["stream_options"] = {"include_usage": True, **(stream_options or {})}
     return EncodedRequest(encode(body), tuple(dropped))
+
+
+def leave_sampling_out(fields: Json, model: str, effort: str | None, dropped: list[str]) -> None:
+    """Take out of ``fields`` how to sample, where ``model`` answers 400 to it, and name what is not so anyway."""
+    if takes_sampling(model, effort):
+        return
+    for name, default in SAMPLING_DEFAULTS.items():
+        if fields.pop(name, default) != default:
+            dropped.append(name)
 
 
 def _decode_token_limit(request: Json, limit_field: str) -> int | None:
@@ -186,13 +209,18 @@ def _encode_response_format(wanted: ResponseFormat) -> Json:
     for name in ("description", "schema", "strict"):
         if (value := getattr(wanted, name)) is not None:
             inner[name] = value
-    if wanted.name is None and wanted.schema is not None:
-        # Only formats that cannot say otherwise leave the name out: theirs is always enforced, as far as this one can.
-        if not is_plain_object(wanted.schema):
-            raise UnsupportedError(NAME, "response_format.schema", "the answer must be an object, and no union of them")
-        if wanted.strict is None:
-            inner["strict"] = fits_openai_strict(wanted.schema)
+    inner |= fitted_format(wanted, NAME)
     return {**own, "type": "json_schema", "json_schema": inner}
+
+
+def fitted_format(wanted: ResponseFormat, wire: str) -> Json:
+    """Return whether OpenAI is to enforce a schema that came in another wire format than ``wire``. Raises UnsupportedError."""
+    if wanted.name is not None or wanted.schema is None:
+        return {}
+    # Only formats that cannot say otherwise leave the name out: theirs is always enforced, as far as this one can.
+    if not is_plain_object(wanted.schema):
+        raise UnsupportedError(wire, "response_format.schema", "the answer must be an object, and no union of them")
+    return {} if wanted.strict is not None else {"strict": fits_openai_strict(wanted.schema)}
 
 
 def _decode_reasoning(request: Json) -> Reasoning | None:
@@ -227,7 +255,7 @@ def _encode_reasoning(reasoning: Reasoning, model: str, dropped: list[str]) -> J
     if reasoning.include is not None:
         dropped.append("reasoning.include")
     effort, budget = reasoning.effort, reasoning.budget_tokens
-    if budget:
+    if budget and not (budget < 0 and effort is not None):
         dropped.append("reasoning.budget_tokens")
     said = "effort"
     if effort is None:

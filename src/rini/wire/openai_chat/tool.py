@@ -1,6 +1,5 @@
 """Tools on offer, the choice between them, and calls of them: function, custom and the legacy ``functions``."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rini.canon import Extras, Tool, ToolCall, ToolChoice, extras_of, with_extras
@@ -58,20 +57,26 @@ def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> Json:
             function["parameters"] = tool.parameters
         if tool.strict is not None:
             function["strict"] = tool.strict
-        if tool.parameters is not None and not note(tool.extras, "schema"):
-            function |= _fitted(tool.parameters, f"tools[{index}]", dropped, strict=tool.strict)
+        if not note(tool.extras, "schema"):
+            function |= fitted_function(tool, NAME, f"tools[{index}]", dropped)
         encoded.append({**own, **function} if legacy else {**own, "type": "function", "function": function})
     if not encoded:
         return {}
     return {"functions" if legacy else "tools": encoded}
 
 
-def _fitted(parameters: Mapping[str, Any], path: str, dropped: list[str], *, strict: bool | None) -> Json:
-    """Return what of a function must change for OpenAI to take a schema that came in another wire format."""
+def fitted_function(tool: Tool, wire: str, path: str, dropped: list[str]) -> Json:
+    """Return what of a function at ``path`` must change for OpenAI to take a schema that came in another wire format than ``wire``.
+
+    Raises UnsupportedError where its root is no object.
+    """
     changed: Json = {}
+    parameters = tool.parameters
+    if parameters is None:
+        return changed
     if not is_plain_object(parameters):
-        changed["parameters"] = object_root(parameters, NAME, field=f"{path}.parameters", dropped=dropped)
-    if strict and not fits_openai_strict(changed.get("parameters", parameters)):
+        changed["parameters"] = object_root(parameters, wire, field=f"{path}.parameters", dropped=dropped)
+    if tool.strict and not fits_openai_strict(changed.get("parameters", parameters)):
         dropped.append(f"{path}.strict")
         changed["strict"] = False
     return changed

@@ -55,14 +55,15 @@ def decode_usage(value: Any) -> Usage:
 
 
 def encode_usage(usage: Usage) -> Json:
-    """Return the ``usage`` object; what the provider did not say is left out."""
+    """Return the ``usage`` object: of its details what the provider said, and always its three counts, 0 where it did not say."""
     own = own_extras(usage.extras)
     read: Json = dict(nested_extras(own, "prompt_tokens_details"))
     written: Json = dict(nested_extras(own, "completion_tokens_details"))
-    counted: Json = {}
-    _put(counted, "prompt_tokens", usage.input_tokens)
-    _put(counted, "completion_tokens", usage.output_tokens)
-    counted["total_tokens"] = usage.total_tokens
+    counted: Json = {
+        "prompt_tokens": usage.input_tokens or 0,
+        "completion_tokens": usage.output_tokens or 0,
+        "total_tokens": usage.total_tokens,
+    }
     _put(read, "cached_tokens", usage.cache_read_tokens)
     _put(read, "cache_write_tokens", usage.cache_write_tokens)
     _put(read, "audio_tokens", usage.input_audio_tokens)

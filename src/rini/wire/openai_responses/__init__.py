@@ -9,7 +9,7 @@ from rini.canon import Failure, Reply, Request
 from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
 from rini.wire.openai_chat.failure import decode_failure, encode_failure
 from rini.wire.openai_responses.fields import NAME
-from rini.wire.openai_responses.reply import decode_reply, encode_reply
+from rini.wire.openai_responses.reply import StoredAs, decode_reply, encode_reply
 from rini.wire.openai_responses.request import decode_request, encode_request
 from rini.wire.openai_responses.stream_decoder import ResponseStreamDecoder
 from rini.wire.openai_responses.stream_encoder import ResponseStreamEncoder
@@ -61,18 +61,22 @@ class ResponsesCodec:
         except RecursionError as error:
             raise MalformedError(f"The request cannot be read: {_TOO_DEEP}.") from error
 
-    def encode_reply(self, reply: Reply, *, request: Request | None = None) -> bytes:
-        """Return ``reply`` as a whole answer's body, which repeats of ``request`` what such an answer does."""
-        return encode_reply(reply, request)
+    def encode_reply(self, reply: Reply, *, request: Request | None = None, stored: StoredAs | None = None) -> bytes:
+        """Return ``reply`` as a whole answer's body, which repeats of ``request`` what such an answer does.
+
+        One that is ``stored`` repeats what that says, and has no other ids than made ones.
+        """
+        return encode_reply(reply, request, stored)
 
     def stream_encoder(
         self,
         *,
         include_usage: bool = True,  # noqa: ARG002 - the last event always has it
         request: Request | None = None,
+        stored: StoredAs | None = None,
     ) -> ResponseStreamEncoder:
-        """Return an encoder for one streamed answer, which repeats of ``request`` what such an answer does."""
-        return ResponseStreamEncoder(request)
+        """Return an encoder for one streamed answer, which repeats its request as a whole one does."""
+        return ResponseStreamEncoder(request, stored)
 
     def encode_failure(self, failure: Failure) -> tuple[int, bytes]:
         """Return the HTTP status and the error body that OpenAI's SDK expects for ``failure``."""

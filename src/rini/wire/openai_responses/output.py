@@ -208,10 +208,12 @@ def with_fragment(part: Opaque, fields: Json) -> Opaque:
 class ItemIds:
     """Ids for one answer and its items: those that OpenAI gave, and made ones, which no other answer has.
 
-    A thought's made id is known by its look, since OpenAI could not find the item that it names.
+    A thought's made id is known by its look, since OpenAI could not find the item that it names. ``own``: all ids are made, but for
+    those of items that are OpenAI's own tools', which other items refer to.
     """
 
-    def __init__(self, reply_id: str | None) -> None:
+    def __init__(self, reply_id: str | None, *, own: bool = False) -> None:
+        self.own = own
         if not reply_id:
             base = uuid4().hex
             self.response = f"resp_{base}"
@@ -267,8 +269,9 @@ def encode_item(kind: Kind, parts: Sequence[Part], ids: ItemIds, position: int, 
     """Return the output item that ``parts`` are."""
     match kind:
         case "message":
-            return {
-                "id": ids.item("msg", position),
+            made = ids.item("msg", position)
+            item = {
+                "id": made,
                 "type": "message",
                 "status": status,
                 "role": "assistant",
@@ -276,12 +279,18 @@ def encode_item(kind: Kind, parts: Sequence[Part], ids: ItemIds, position: int, 
                 "content": encode_contents(parts),
             }
         case "reasoning":
+            made = ids.item("rs", position)
             proven = any(ITEM + "id" in _told(part) for part in parts)
-            return {"id": ids.item("rs", position), **reasoning_item(parts, proven=proven)}
+            item = {"id": made, **reasoning_item(parts, proven=proven)}
         case "call":
-            return _encode_call(parts[0], ids, position)
+            item = _encode_call(parts[0], ids, position)
+            made = ids.item("ctc" if item["type"] == "custom_tool_call" else "fc", position)
         case "opaque":
-            return _encode_opaque(parts[0], ids, position)
+            item = _encode_opaque(parts[0], ids, position)
+            made = item.get("id") or ids.item("item", position)
+    if ids.own and item.get("id") != made:
+        item = {**item, "id": made}
+    return item
 
 
 def reasoning_item(parts: Sequence[Part], *, proven: bool) -> Json:

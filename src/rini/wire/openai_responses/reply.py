@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from time import time
 from typing import Any, Final
 
+import msgspec
+
 from rini.canon import Choice, FinishReason, Refusal, Reply, Request, ToolCall, Usage, with_extras
 from rini.wire.openai_chat.json_value import Json, as_list, as_object, decode, pop_integer, pop_object, pop_string
 from rini.wire.openai_responses.fields import NAME, encode, own_extras
@@ -47,6 +49,19 @@ _DEFAULTS: Json = {
     "top_p": None,
     "truncation": "disabled",
 }
+
+
+class StoredAs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stored response says beside its model's answer: its id, and what it ``repeats`` of its request.
+
+    Times are seconds since 1970: when it was asked for, and when it was ``completed``; None: now. ``model`` is what was asked for.
+    """
+
+    id: str
+    created: int
+    model: str
+    repeats: Json
+    completed: int | None = None
 
 
 def decode_reply(body: bytes) -> Reply:
@@ -95,23 +110,34 @@ class ResponseFields:
                 return None if status in _UNFINISHED else "other", status
 
 
-def encode_reply(reply: Reply, request: Request | None = None) -> bytes:
+def encode_reply(reply: Reply, request: Request | None = None, stored: StoredAs | None = None) -> bytes:
     """Return ``reply`` as a whole answer's body: its first choice, for there is one answer only.
 
     Left out is what the format cannot express: another's signatures and opaque parts, sound without a transcript, files.
     """
     choice = reply.choices[0] if reply.choices else Choice()
-    ids = ItemIds(reply.id)
+    ids = ItemIds(reply.id) if stored is None else ItemIds(stored.id, own=True)
     refused = any(isinstance(part, Refusal) for part in choice.parts)
     state = state_of(choice.finish_reason, choice.raw_finish_reason, refused=refused)
     message_status = "incomplete" if state["status"] == "incomplete" else "completed"
-    body = envelope(reply.model, reply.created, ids, request)
-    body |= own_extras(reply.extras) if request is None else own_extras(reply.extras) | repeated_fields(request)
-    body |= with_details(state, body)
+    if stored is not None:
+        body = stored_envelope(reply.model, stored, state)
+    else:
+        body = envelope(reply.model, reply.created, ids, request)
+        body |= own_extras(reply.extras) if request is None else own_extras(reply.extras) | repeated_fields(request)
+        body |= with_details(state, body)
     body["output"] = encode_items(choice.parts, ids, message_status)
     if reply.usage is not None:
         body["usage"] = encode_usage(reply.usage)
     return encode(body)
+
+
+def stored_envelope(model: str | None, stored: StoredAs, state: Json) -> Json:
+    """Return the fields of a stored response but for its output and its usage."""
+    body = envelope(model or stored.model, stored.created, ItemIds(stored.id), None) | stored.repeats | state
+    if body["status"] == "completed":
+        body["completed_at"] = stored.completed or max(int(time()), stored.created)
+    return body
 
 
 def envelope(model: str | None, created: int | None, ids: ItemIds, request: Request | None) -> Json:

@@ -5,6 +5,7 @@ from typing import Any
 from rini.canon import Reasoning, Request, ResponseFormat, Tool, with_extras
 from rini.wire.codec import EncodedRequest, MalformedError, UnsupportedError
 from rini.wire.foreign import name_foreign, refuse_foreign
+from rini.wire.openai_chat.json_mode import ANSWER_IN_JSON, lacks_the_word, leading_instructions
 from rini.wire.openai_chat.json_value import (
     NOTE,
     Json,
@@ -19,6 +20,8 @@ from rini.wire.openai_chat.json_value import (
     pop_string,
     put_back,
 )
+from rini.wire.openai_chat.json_value import note as told_by_chat
+from rini.wire.openai_chat.request import fitted_format, leave_sampling_out
 from rini.wire.openai_responses.fields import NAME, encode, left_as_extras, note, own_extras
 from rini.wire.openai_responses.message import MessageEncoder, decode_input, split_instructions
 from rini.wire.openai_responses.shared import split_shared
@@ -112,6 +115,10 @@ def encode_request(request: Request) -> EncodedRequest:
     found: list[Any] = []
     for index, message in enumerate(request.messages[taken:], taken):
         found += items.encode(message, f"messages[{index}]")
+    # The word is looked for among these items, not in the instructions.
+    asked_here = form is not None or told_by_chat(request.extras, "own_json")
+    if not asked_here and lacks_the_word(request.response_format, request.messages[taken:]):
+        found.insert(leading_instructions(request.messages[taken:]), {"role": "system", "content": ANSWER_IN_JSON})
     if form == "text" and len(found) == 1 and found[0].get("role") == "user" and type(found[0]["content"]) is str:
         body["input"] = found[0]["content"]
     elif found or form != "none":
@@ -123,7 +130,7 @@ def encode_request(request: Request) -> EncodedRequest:
     if form is None:
         body.setdefault("store", False)
     body |= _encode_options(request, own, dropped)
-    tools = encode_tools(request.tools, dropped)
+    tools = encode_tools(request.tools, dropped, verbatim=form is not None)
     if tools:
         body["tools"] = tools
     body |= _encode_tool_use(request, dropped, verbatim=form is not None)
@@ -217,6 +224,9 @@ def _thinks(reasoning: Reasoning | None) -> bool:
 
 def _encode_options(request: Request, own: Json, dropped: list[str]) -> Json:
     options: Json = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
+    reasoning = {} if request.reasoning is None else _encode_reasoning(request.reasoning, dropped)
+    if note(request.extras, "input") is None:
+        leave_sampling_out(options, request.model, reasoning.get("reasoning", {}).get("effort"), dropped)
     if "top_logprobs" not in options and (none := note(request.extras, "top_logprobs")) is not None:
         options["top_logprobs"] = none
     if request.max_tokens is not None:
@@ -225,11 +235,11 @@ def _encode_options(request: Request, own: Json, dropped: list[str]) -> Json:
     if request.response_format is not None:
         name_foreign(request.response_format.extras, NAME, "response_format", dropped)
         text["format"] = _encode_response_format(request.response_format)
+        if note(request.extras, "input") is None:
+            text["format"] |= fitted_format(request.response_format, NAME)
     if text:
         options["text"] = text
-    if request.reasoning is not None:
-        options |= _encode_reasoning(request.reasoning, dropped)
-    return options
+    return options | reasoning
 
 
 def _encode_tool_use(request: Request, dropped: list[str], *, verbatim: bool) -> Json:
@@ -329,7 +339,7 @@ def _encode_reasoning(reasoning: Reasoning, dropped: list[str]) -> Json:
         effort = "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"
     elif reasoning.enabled and budget is None:
         dropped.append("reasoning.enabled")  # a model that can think does so unasked
-    if budget:
+    if budget and not (budget < 0 and reasoning.effort is not None):
         dropped.append("reasoning.budget_tokens")
     if effort is not None:
         fields = {"effort": effort, **fields}

@@ -47,7 +47,7 @@ from rini.wire.openai_responses.output import (
     kind_of_part,
     starts_item,
 )
-from rini.wire.openai_responses.reply import envelope, state_of, with_details
+from rini.wire.openai_responses.reply import StoredAs, envelope, state_of, stored_envelope, with_details
 from rini.wire.openai_responses.request import repeated_fields
 from rini.wire.openai_responses.usage import encode_usage
 
@@ -139,8 +139,9 @@ class ResponseStreamEncoder:
     Only the first choice is written, for there is one answer; what the format cannot express is left out as in a whole answer.
     """
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: Request | None = None, stored: StoredAs | None = None) -> None:
         self._request = request
+        self._stored = stored
         self._repeated = {} if request is None else repeated_fields(request)
         self._sequence = 0
         self._start: Start | None = None
@@ -224,7 +225,7 @@ class ResponseStreamEncoder:
         # The time is told once and stays.
         created = start.created or envelope(None, None, self._ids, None)["created_at"]
         self._start = msgspec.structs.replace(start, created=created)
-        self._ids = ItemIds(start.id)
+        self._ids = ItemIds(start.id) if self._stored is None else ItemIds(self._stored.id, own=True)
         self._extras = merge_extras(start.extras, self._extras)
         response = self._response({"status": "in_progress"})
         return self._event({"type": "response.created", "response": response}) + self._event(
@@ -233,9 +234,12 @@ class ResponseStreamEncoder:
 
     def _response(self, state: Json) -> Json:
         assert self._start is not None
-        response = envelope(self._start.model, self._start.created, self._ids, self._request)
-        response |= own_extras(self._extras) | self._repeated
-        response |= with_details(state, response) if "incomplete_details" in state else state
+        if self._stored is not None:
+            response = stored_envelope(self._start.model, self._stored, state)
+        else:
+            response = envelope(self._start.model, self._start.created, self._ids, self._request)
+            response |= own_extras(self._extras) | self._repeated
+            response |= with_details(state, response) if "incomplete_details" in state else state
         response["output"] = [item.ended or self._encoded(item, "incomplete") for item in self._items]
         if self._usage is not None and state["status"] != "in_progress":
             response["usage"] = encode_usage(self._usage)

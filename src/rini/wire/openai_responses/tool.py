@@ -16,6 +16,8 @@ from rini.wire.openai_chat.json_value import (
     pop_object,
     pop_string,
 )
+from rini.wire.openai_chat.json_value import note as told_by_chat
+from rini.wire.openai_chat.tool import fitted_function
 from rini.wire.openai_responses.fields import NAME, left_as_extras, note, own_extras
 
 _MODES = ("auto", "required", "none")
@@ -26,8 +28,8 @@ def decode_tools(request: Json) -> tuple[Tool, ...]:
     return tuple(_decode_tool(as_object(item, "A tool")) for item in pop_list(request, "tools") or ())
 
 
-def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> list[Any]:
-    """Return the request's ``tools``. Raises UnsupportedError."""
+def encode_tools(tools: tuple[Tool, ...], dropped: list[str], *, verbatim: bool) -> list[Any]:
+    """Return the request's ``tools``; ``verbatim``: they came in this format. Raises UnsupportedError."""
     encoded: list[Any] = []
     for index, tool in enumerate(tools):
         if tool.opaque is not None or tool.wire is not None:
@@ -36,7 +38,10 @@ def encode_tools(tools: tuple[Tool, ...], dropped: list[str]) -> list[Any]:
             encoded.append(tool.opaque)
             continue
         name_foreign(tool.extras, NAME, f"tools[{index}]", dropped)
-        encoded.append(encode_function(tool))
+        function = encode_function(tool)
+        if not verbatim and not told_by_chat(tool.extras, "schema"):
+            function |= fitted_function(tool, NAME, f"tools[{index}]", dropped)
+        encoded.append(function)
     return encoded
 
 

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from rini.db.base import UtcDateTime
+from rini.kit.words import index_words
 
 revision = "0004"
 down_revision = "0003"
@@ -12,6 +13,9 @@ depends_on = None
 
 big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 BATCH = 1000
+INDEXED_AT_ONCE = 200
+MOST_WORDS = 16_000
+MOST_CHARACTERS = 150_000
 
 
 def upgrade() -> None:
@@ -44,10 +48,14 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    _search()
 
 
 def downgrade() -> None:
+    if op.get_context().dialect.name == "sqlite":
+        op.execute("DROP TRIGGER messages_leave_the_index")
     for table in (
+        "message_words",
         "idempotency_keys",
         "responses",
         "answer_events",
@@ -187,3 +195,57 @@ def _turns() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
     )
     op.create_index("ix_answer_events_created_at", "answer_events", ["created_at"])
+
+
+def _search() -> None:
+    """Make the full-text index (rini.sessions.search). It is no table of the metadata: SQLite's is a virtual one, Postgres's has a tsvector."""
+    if op.get_context().dialect.name == "sqlite":
+        # The words are made in Python, so this tokenizer is to split at spaces and fold ASCII alone.
+        op.execute("CREATE VIRTUAL TABLE message_words USING fts5(words, place, tokenize='ascii')")
+        # Also for messages that go with their session or user.
+        op.execute(
+            "CREATE TRIGGER messages_leave_the_index AFTER DELETE ON messages"
+            " BEGIN DELETE FROM message_words WHERE rowid = old.id; END"
+        )
+    else:
+        op.execute(
+            "CREATE TABLE message_words ("
+            "message_id BIGINT NOT NULL CONSTRAINT pk_message_words PRIMARY KEY"
+            " CONSTRAINT fk_message_words_message_id REFERENCES messages (id) ON DELETE CASCADE,"
+            " words TSVECTOR NOT NULL)"
+        )
+        op.execute("CREATE INDEX ix_message_words_words ON message_words USING gin (words)")
+    _index_messages()
+
+
+def _index_messages() -> None:
+    """Let the messages that there are be found, as rini.sessions.search does it for new ones.
+
+    The words are not made by a copy of rini.kit.words: should that change, a later migration makes the whole index anew.
+    """
+    connection = op.get_bind()
+    sqlite = connection.dialect.name == "sqlite"
+    some = sa.text(
+        "SELECT id, user_id, session_id, role, content FROM messages WHERE id > :last ORDER BY id LIMIT :most"
+    )
+    insert = sa.text(
+        "INSERT INTO message_words (rowid, words, place) VALUES (:id, :words, :place)"
+        if sqlite
+        else "INSERT INTO message_words (message_id, words) VALUES (:id, CAST(:words AS tsvector))"
+    )
+    last = 0
+    while rows := connection.execute(some, {"last": last, "most": INDEXED_AT_ONCE}).all():
+        last = rows[-1].id
+        indexed: list[dict[str, object]] = []
+        for row in rows:
+            words = [f"{row.user_id}x{word}" for word in index_words(row.content, MOST_WORDS, MOST_CHARACTERS)]
+            place = [f"{row.user_id}xs{row.session_id.replace('-', '')}", f"{row.user_id}xr{row.role}"]
+            if not words:
+                continue
+            if sqlite:
+                indexed.append({"id": row.id, "words": " ".join(words), "place": " ".join(place)})
+            else:
+                placed = [f"'{word}':{at}" for at, word in enumerate(words, 1)] + [f"'{word}/'" for word in place]
+                indexed.append({"id": row.id, "words": " ".join(placed)})
+        if indexed:
+            connection.execute(insert, indexed)

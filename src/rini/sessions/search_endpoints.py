@@ -1,0 +1,89 @@
+"""GET /messages/search."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AfterValidator, BaseModel
+
+from rini.accounts.dependencies import CurrentUser
+from rini.db.dependency import DatabaseDependency
+from rini.kit.parameters import A_SESSION, TOTAL_HEADER, Skip
+from rini.kit.text import storable
+from rini.sessions import search
+from rini.sessions.schemas import Message
+from rini.sessions.shown import shown
+
+LONGEST_QUERY = 1000
+LARGEST_PAGE = 100
+MATCHED_HEADER = "x-search-matched"
+
+router = APIRouter()
+
+
+class Match(BaseModel):
+    """Where in a snippet what was asked for stands, in characters (Unicode code points)."""
+
+    start: int
+    end: int
+
+
+class Snippet(BaseModel):
+    """A stretch of a message's content. ``start`` is its place there, in characters; ``matches`` are places in ``text``."""
+
+    text: str
+    start: int
+    matches: list[Match]
+
+
+class FoundMessage(BaseModel):
+    """A message that was found, the alias of its session, and the stretch of it that has the words."""
+
+    message: Message
+    session_alias: str | None
+    snippet: Snippet
+
+
+@router.get("/messages/search", tags=["messages"], summary="Search my messages")
+def search_messages(
+    user_id: CurrentUser,
+    database: DatabaseDependency,
+    response: Response,
+    q: Annotated[
+        str,
+        Query(
+            max_length=LONGEST_QUERY,
+            description="Words in any language; nothing in it is an operator.",
+            examples=["예산"],
+        ),
+    ],
+    session_id: Annotated[str | None, Query(description="Only messages of this session.", examples=[A_SESSION])] = None,
+    role: Annotated[
+        Literal["user", "assistant", "system"] | None,
+        Query(description="Only messages of this role.", examples=["user"]),
+    ] = None,
+    label: Annotated[
+        str | None,
+        Query(max_length=100, description="Only messages with this label.", examples=["important"]),
+        AfterValidator(lambda label: label if label is None else storable(label)),
+    ] = None,
+    skip: Skip = 0,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many to return at most.")] = 10,
+) -> list[FoundMessage]:
+    """Return my messages that have all words of `q`, the best match first; where no message has, those that have any of them.
+
+    `x-search-matched` says which it was, `all` or `any`; `x-total-count` how many were found. Of more than 2,000 the newest are ranked.
+    """
+    found = database.read_sync(
+        search.search, user_id, q, session_id=session_id, role=role, label=label, skip=skip, limit=limit
+    )
+    response.headers[TOTAL_HEADER] = str(found.total)
+    response.headers[MATCHED_HEADER] = "all" if found.has_all else "any"
+    return [_shown(hit) for hit in found.hits]
+
+
+def _shown(hit: search.Hit) -> FoundMessage:
+    message = Message.model_validate(shown(hit.message), from_attributes=True)
+    matches = [Match(start=start, end=end) for start, end in hit.matches]
+    return FoundMessage(
+        message=message, session_alias=hit.alias, snippet=Snippet(text=hit.snippet, start=hit.start, matches=matches)
+    )
