@@ -1,5 +1,6 @@
 """The endpoints that stand before FastAPI, whose layers cost a call of a model a sixth of its CPU time (docs/performance.md)."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ def as_problem(scope: Scope, error: RiniError) -> ASGIApp:
 
 
 class Route(NamedTuple):
-    """An endpoint. ``path_format`` is what logs and metrics call it: an exact path, or one with ``{name}`` for any text.
+    """An endpoint. ``path_format`` is what logs and metrics call it: an exact path, or one with ``{name}`` for any text, once or more.
 
     ``also`` are other ways in which clients write it.
     """
@@ -35,7 +36,7 @@ class Route(NamedTuple):
 class LeanRoutes:
     """Calls the endpoint of a path, with or without its trailing slash; all else goes on to ``others``.
 
-    Of several patterns that fit, the longest counts. What stands in the place of ``{name}`` is in ``scope["path_params"]``.
+    Of several patterns that fit, the longest counts. What stands in the place of a ``{name}`` is in ``scope["path_params"]``.
     """
 
     def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
@@ -94,25 +95,26 @@ class LeanRoutes:
             for pattern in self._patterns:
                 held = pattern.held(path.removesuffix("/"))
                 if held is not None:
-                    scope["path_params"] = {pattern.name: held}
+                    scope["path_params"] = held
                     return pattern.routes
         return routes
 
 
 class _Pattern(NamedTuple):
     before: str
-    name: str
-    after: str
+    path: re.Pattern[str]
     routes: list[Route]
 
     @classmethod
     def of(cls, path: str, routes: list[Route]) -> "_Pattern":
-        before, _, rest = path.partition("{")
-        name, _, after = rest.partition("}")
-        return cls(before, name, after, routes)
+        before, *rest = re.split(r"\{(\w+)\}", path)
+        names, between = rest[::2], rest[1::2]
+        held = "".join(f"(?P<{name}>.+){re.escape(text)}" for name, text in zip(names, between, strict=True))
+        return cls(before, re.compile(re.escape(before) + held, re.DOTALL), routes)
 
-    def held(self, path: str) -> str | None:
-        """Return what stands in the place of the name; None where the path is another one."""
-        if not path.startswith(self.before) or not path.endswith(self.after):
+    def held(self, path: str) -> dict[str, str] | None:
+        """Return what stands in the places of the names; None where the path is another one."""
+        if not path.startswith(self.before):
             return None
-        return path[len(self.before) : len(path) - len(self.after)] or None
+        found = self.path.fullmatch(path)
+        return None if found is None else found.groupdict()

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -34,6 +33,7 @@ from rini.turns.journal import Journal
 from rini.turns.recovery import recover
 from rini.turns.register import Register
 from rini.turns.turn import Turns
+from rini.turns.workers import Worker
 from rini.usage.ledger import Ledger
 from rini.usage.price_file import NO_OVERRIDES, load_overrides
 from rini.usage.prices import Prices
@@ -82,7 +82,8 @@ class Parts:
         )
         self.counting = Counting(router, self._transport)
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
-        self._register = Register(self.database, os.urandom(16).hex())
+        self._worker = Worker(self.database)
+        self._register = Register(self.database, self._worker.id)
         self.turns = Turns(
             self.database,
             router,
@@ -126,6 +127,10 @@ class Parts:
             stack.push_async_callback(self.embeddings.close)
             stack.push_async_callback(self.turns.close)
             process.install(settings.shutdown_grace_seconds)
+            await self._worker.appear()
+            stack.push_async_callback(self._worker.disappear)
+            seen = asyncio.create_task(self._worker.keep_seen())
+            stack.callback(seen.cancel)
             looking = asyncio.create_task(self._register.keep_looking())
             stack.callback(looking.cancel)
             sweeping = asyncio.create_task(self.files.keep_swept())

@@ -97,7 +97,7 @@ def known_window(provider: str, model: str) -> Window | None:
 
 # OpenAI and vLLM; Anthropic; Google; llama.cpp.
 _TOLD = re.compile(
-    r"maximum context length is (\d{3,9})|\d > (\d{3,9})"
+    r"maximum context length is (\d{3,9})|(?:\d|tokens) > (\d{3,9})"
     r"|tokens allowed \(?(\d{3,9})|context size \((\d{3,9})"
 )
 

@@ -47,13 +47,22 @@ def parts_of(message: AnyRow) -> tuple[Part, ...]:
 
 def items_of(message: AnyRow, *, proofs: bool = False) -> list[Item]:
     """Return the items that a stored message is. ``proofs``: with the encrypted thoughts that are OpenAI's."""
+    return _items_of(message, ItemIds(response_id(message.id), own=True), proofs=proofs)
+
+
+def as_it_came(message: AnyRow, item: Item) -> Json:
+    """Return an item as its provider gave it, by the id that this one knows, with its proof."""
+    items = _items_of(message, ItemIds(response_id(message.id)), proofs=True)
+    return next(each.value for each in items if each.position == item.position)
+
+
+def _items_of(message: AnyRow, ids: ItemIds, *, proofs: bool) -> list[Item]:
     parts = parts_of(message)
-    ids = ItemIds(response_id(message.id), own=True)
-    if message.role == "assistant":
-        status = "completed" if message.status == "complete" and message.finish_reason != "length" else "incomplete"
-        proven = proofs and message.origin == NAME
-        return list(_written(parts if proven else tuple(map(unproven_part, parts)), ids, status))
-    return list(_told(parts, message.role, ids))
+    if message.role != "assistant":
+        return list(_told(parts, message.role, ids))
+    status = "completed" if message.status == "complete" and message.finish_reason != "length" else "incomplete"
+    proven = proofs and message.origin == NAME
+    return list(_written(parts if proven else tuple(map(unproven_part, parts)), ids, status))
 
 
 def without(message: AnyRow, item: Item) -> tuple[Part, ...]:

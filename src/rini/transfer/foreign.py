@@ -151,6 +151,8 @@ def session_line(title: str | None, created_at: datetime, updated_at: datetime) 
     """Return the line with which a conversation begins."""
     return SessionLine(
         alias=storable(title)[:LONGEST_TITLE] if title else None,
+        memory_mode="auto",
+        context_policy="compact",
         created_at=created_at,
         updated_at=max(updated_at, created_at),
     )

@@ -44,8 +44,8 @@ class SessionLine(_Line, frozen=True, kw_only=True, tag="session"):
 
     alias: Annotated[str, Meta(max_length=1000)] | None = None
     system_prompt: Annotated[str, Meta(max_length=1_000_000)] | None = None
-    memory_mode: Literal["auto", "explicit", "disabled"] = "auto"
-    context_policy: Literal["refuse", "truncate", "compact"] = "compact"
+    memory_mode: Literal["auto", "explicit", "disabled"]
+    context_policy: Literal["refuse", "truncate", "compact"]
     metadata: msgspec.Raw = NOTHING
     created_at: Moment
     updated_at: Moment
@@ -95,7 +95,7 @@ class MessageLine(_Line, frozen=True, kw_only=True, tag="message"):
     content: str
     parts: msgspec.Raw = NOTHING
     origin: Short | None = None
-    status: Literal["complete", "partial"] = "complete"
+    status: Literal["complete", "partial"]
     status_reason: str | None = None
     finish_reason: Short | None = None
     file: Number | None = None

@@ -1,15 +1,11 @@
 """Turns that are running, in the database: so that every process knows of them."""
 
-from datetime import timedelta
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from rini.kit.clock import now
 from rini.turns.tables import running_turns, workers
-
-LIVE_FOR = timedelta(seconds=30)
-"""A worker whose last sign of life is older than this is dead."""
+from rini.turns.workers import LIVE_FOR
 
 _table = running_turns.c
 _insert = running_turns.insert()

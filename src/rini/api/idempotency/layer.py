@@ -1,0 +1,271 @@
+"""The layer in front of all endpoints that does a POST with the same ``Idempotency-Key`` once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import exc
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from rini.accounts.access import Access
+from rini.api.credentials import current_caller
+from rini.api.idempotency import keys
+from rini.api.idempotency.keys import Found, Headers, Kept, Key
+from rini.api.idempotency.request import ReadRequest
+from rini.api.lean import ClientLeftError, while_connected
+from rini.api.routes import LeanRoutes, Render
+from rini.db import Database
+from rini.errors import (
+    BodyTooLargeError,
+    IdempotencyAnswerNotKeptError,
+    IdempotencyInterruptedError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    RiniError,
+    ShuttingDownError,
+    StorageUnavailableError,
+)
+from rini.kit import lasting
+from rini.kit.draining import process as draining
+from rini.telemetry.logs import get_logger
+
+LONGEST_KEY = 255
+LARGEST_KEPT_BYTES = 16 * 1024 * 1024
+"""A longer answer is not kept; its request is done once all the same."""
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+"""How often it is looked whether another process has answered."""
+
+SWEEP_SECONDS = 600.0
+SECRET = frozenset({"/users", "/users/me/tokens"})
+"""Whose answers hold what is stored nowhere in the clear."""
+
+REPLAYED = (b"idempotent-replayed", b"true")
+_NAME = b"idempotency-key"
+# Of the connection, not of the answer.
+_HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"date"})
+_log = get_logger(__name__)
+
+
+class _Replay(NamedTuple):
+    """What logs and metrics call an answer that is given again."""
+
+    path_format: str = "replayed"
+
+
+class _Claim(NamedTuple):
+    """A request with a key that this process is at."""
+
+    fingerprint: str
+    over: asyncio.Event
+
+
+class Idempotency:
+    """Passes on what has no key. One for each process; ``worker_id`` is its name in the table of workers."""
+
+    def __init__(self, app: LeanRoutes, database: Database, access: Access, worker_id: str, most_read: int) -> None:
+        self._app = app
+        self._database = database
+        self._access = access
+        self._worker_id = worker_id
+        self._most_read = most_read
+        self._claims: dict[Key, _Claim] = {}
+
+    @property
+    def render(self) -> Render:
+        """What makes the answer that tells a client of an error, in the form of the endpoint that was asked."""
+        return self._app.render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            for name, value in scope["headers"]:
+                if name == _NAME:
+                    await self._with_key(value, scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    async def sweep(self) -> None:
+        """Forget old keys, now and every ten minutes, until cancelled."""
+        while True:
+            try:
+                while await self._database.write(keys.sweep) >= keys.SWEPT_AT_ONCE:
+                    pass
+            except StorageUnavailableError as error:
+                _log.warning("idempotency_keys_not_swept", reason=error.detail)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _with_key(self, value: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            caller = await current_caller(scope, self._access)
+        except RiniError:
+            await self._app(scope, receive, send)  # it says so in its own way
+            return
+        try:
+            if not 0 < len(value) <= LONGEST_KEY or not all(0x20 <= byte < 0x7F for byte in value):
+                raise InvalidRequestError(f"Idempotency-Key: 1 to {LONGEST_KEY} printable ASCII characters are needed.")
+            request = await ReadRequest.read(scope, receive, self._most_read)
+            answer = await self._once(Key.of(caller.user_id, value), request, scope, receive, send)
+        except ClientLeftError:
+            return
+        except RiniError as error:
+            await self.render(scope, error)(scope, receive, send)
+        except HTTPException as error:  # the gate's, for a body that turns out too large on the way
+            if error.status_code != BodyTooLargeError.status:
+                raise
+            await self.render(scope, BodyTooLargeError(str(error.detail)))(scope, receive, send)
+        else:
+            if answer is not None:
+                await _replay(answer, scope, send)
+
+    async def _once(self, key: Key, request: ReadRequest, scope: Scope, receive: Receive, send: Send) -> Kept | None:
+        """Have the request answered, or return the answer that it had before.
+
+        Raises ClientLeftError while it waits for that, and RiniError.
+        """
+        fingerprint = await request.fingerprint()
+        while True:
+            if (running := self._claims.get(key)) is not None:
+                _check(running.fingerprint, fingerprint)
+                await self._while_connected(receive, running.over.wait)
+                continue
+            claim = self._claims[key] = _Claim(fingerprint, asyncio.Event())
+            try:
+                request_id: str | None = scope.get("rini.request_id")
+                found = await self._database.write(keys.begin, key, fingerprint, self._worker_id, request_id)
+                if found is None:
+                    await self._first(key, request, scope, send)
+                    return None
+            except exc.IntegrityError:  # the user was deleted meanwhile, as the endpoint will say
+                await self._app(scope, request.receive, send)
+                return None
+            finally:
+                del self._claims[key]
+                claim.over.set()
+            _check(found.fingerprint, fingerprint)
+            answer = await self._while_connected(receive, lambda found=found: self._answered_elsewhere(key, found))
+            if answer is not None:
+                return answer
+
+    async def _answered_elsewhere(self, key: Key, found: Found | None) -> Kept | None:
+        """Return the answer of a request that has the key, once it is there; None when the key became free."""
+        pause = FIRST_PAUSE_SECONDS
+        # A request of this process that is not among its claims is one whose end could not be stored.
+        while found is not None and found.is_running and found.worker_id != self._worker_id:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            found = await self._database.read(keys.find, key)
+        if found is None:
+            return None
+        if found.answer is None:
+            raise IdempotencyInterruptedError(found.request_id)
+        if found.answer.body is None:
+            raise IdempotencyAnswerNotKeptError(found.request_id, found.answer.status)
+        return found.answer
+
+    async def _first(self, key: Key, request: ReadRequest, scope: Scope, send: Send) -> None:
+        most = 0 if scope["path"].rstrip("/") in SECRET else LARGEST_KEPT_BYTES
+        with lasting.watched() as watch:
+
+            async def whole(answer: Kept) -> bool:
+                # An error that came before anything was done is told, and the same request may be tried again.
+                if answer.status >= 400 and not watch.done:
+                    return False
+                return await self._stored(keys.finish, key, answer)
+
+            recorder = _Recorder(send, most, whole)
+            try:
+                await self._app(scope, request.receive, recorder.send)
+            except BaseException:
+                if not recorder.stored:
+                    await self._stored(keys.leave, key)
+                raise
+            if recorder.stored:
+                return
+            if draining.over or (watch.done and not recorder.complete):
+                await self._stored(keys.leave, key)
+            elif watch.done:
+                await self._stored(keys.finish, key, recorder.answer)
+            else:
+                await self._stored(keys.free, key)
+
+    async def _stored(self, unit: Callable[..., None], key: Key, *answer: Kept) -> bool:
+        """Store the end of a request; what cannot be stored is told as interrupted to whoever repeats it."""
+        try:
+            await self._database.write(unit, key, self._worker_id, *answer)
+        except StorageUnavailableError as error:
+            _log.warning("idempotent_answer_not_kept", user_id=key.user_id, reason=error.detail)
+        return True
+
+    async def _while_connected(self, receive: Receive, work: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await while_connected(receive, work)
+        except asyncio.CancelledError:
+            if draining.over:
+                raise ShuttingDownError from None
+            raise
+
+
+class _Recorder:
+    """Passes an answer on and keeps it. Before its last bytes leave, ``whole`` is told, and says whether it stored it.
+
+    A client that is gone is no reason to end.
+    """
+
+    def __init__(self, send: Send, most: int, whole: Callable[[Kept], Awaitable[bool]]) -> None:
+        self.complete = False
+        self.stored = False
+        self._send = send
+        self._most = most
+        self._whole = whole
+        self._is_gone = False
+        self._status = 0
+        self._headers: Headers = []
+        self._body: bytearray | None = bytearray()
+
+    @property
+    def answer(self) -> Kept:
+        """The answer as far as it came."""
+        return Kept(self._status, self._headers, None if self._body is None else bytes(self._body))
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in message.get("headers", ())
+                if name not in _HOP
+            ]
+        elif message["type"] == "http.response.body":
+            self._keep(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.complete = True
+                self.stored = await self._whole(self.answer)
+        if not self._is_gone:
+            try:
+                await self._send(message)
+            except OSError:
+                self._is_gone = True
+
+    def _keep(self, data: bytes) -> None:
+        if self._body is not None:
+            self._body += data
+            if len(self._body) > self._most:
+                self._body = None
+
+
+def _check(fingerprint: str, asked: str) -> None:
+    if fingerprint != asked:
+        raise IdempotencyKeyReusedError
+
+
+async def _replay(answer: Kept, scope: Scope, send: Send) -> None:
+    scope["route"] = _Replay()
+    body = answer.body or b""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    headers += [(b"content-length", str(len(body)).encode()), REPLAYED]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
