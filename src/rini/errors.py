@@ -18,8 +18,11 @@ RiniError
 ├── AnswerRunningError            409 answer_running
 ├── SessionBusyError              409 session_busy
 ├── TurnCancelledError            409 turn_cancelled
+├── HeadMovedError                412 head_moved
 ├── TooManyTokensError            409 too_many_tokens
 ├── AliasTakenError               409 alias_taken
+├── IdempotencyInterruptedError   409 idempotency_interrupted
+├── IdempotencyAnswerNotKeptError 409 idempotency_answer_not_kept
 ├── BodyTooLargeError             413 body_too_large
 ├── InvalidRequestError           422 invalid_request
 │   ├── UnsupportedParameterError 422 unsupported_parameter
@@ -27,6 +30,7 @@ RiniError
 │   ├── ImageRefusedError         422 image_refused
 │   ├── NoVisionError             422 no_vision
 │   ├── EmbeddingInputError       422 embedding_input_refused
+│   ├── IdempotencyKeyReusedError 422 idempotency_key_reused
 │   ├── ImportRefusedError        422 import_refused
 │   └── NoToolsError              422 no_tools
 ├── TooManyRequestsError          429 too_many_requests
@@ -249,6 +253,24 @@ class TurnCancelledError(RiniError):
     code = "turn_cancelled"
 
 
+class HeadMovedError(RiniError):
+    """The session's head is not where the client believed it to be: another request moved it meanwhile.
+
+    What to do: Read the session again, and decide anew.
+    Fields: head_message_id.
+    """
+
+    status = 412
+    code = "head_moved"
+
+    def __init__(self, head_message_id: int | None) -> None:
+        super().__init__(
+            f"The session's head is {'not set' if head_message_id is None else head_message_id} now.",
+            headers={"etag": f'"{head_message_id or 0}"'},
+            head_message_id=head_message_id,
+        )
+
+
 class TooManyTokensError(RiniError):
     """The user has as many access tokens as one may have.
 
@@ -267,6 +289,41 @@ class AliasTakenError(RiniError):
 
     status = 409
     code = "alias_taken"
+
+
+class IdempotencyInterruptedError(RiniError):
+    """The first request with this Idempotency-Key broke off in the middle, such as by a crash: nobody knows how far it came.
+
+    What to do: Look at what is stored (in the session, at `GET /usage/…`), and send what is missing with a new key.
+    Fields: first_request_id.
+    """
+
+    status = 409
+    code = "idempotency_interrupted"
+
+    def __init__(self, request_id: str | None) -> None:
+        super().__init__(
+            "The first request with this Idempotency-Key broke off, and it is not known how far it came; look at what is stored, and use a new key.",
+            first_request_id=request_id,
+        )
+
+
+class IdempotencyAnswerNotKeptError(RiniError):
+    """The request with this Idempotency-Key was done, and its answer is not there any more: it was too long to keep, or holds a secret.
+
+    What to do: Read what was stored; it was not done twice.
+    Fields: first_request_id, first_status.
+    """
+
+    status = 409
+    code = "idempotency_answer_not_kept"
+
+    def __init__(self, request_id: str | None, status: int) -> None:
+        super().__init__(
+            f"The request with this Idempotency-Key was answered with status {status}, and that answer was not kept; it is not done again.",
+            first_request_id=request_id,
+            first_status=status,
+        )
 
 
 class BodyTooLargeError(RiniError):
@@ -346,6 +403,18 @@ class ImportRefusedError(InvalidRequestError):
     """
 
     code = "import_refused"
+
+
+class IdempotencyKeyReusedError(InvalidRequestError):
+    """The Idempotency-Key belongs to another request of the last 24 hours.
+
+    What to do: Repeat a request exactly as it was, or use a new key.
+    """
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was sent with another request; a new request needs a new key.")
 
 
 class NoToolsError(InvalidRequestError):

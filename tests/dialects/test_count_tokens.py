@@ -354,7 +354,6 @@ HELLO = {"role": "user", "content": "Hello."}
         (MESSAGES, {"model": "openai/gpt-4o-mini"}, "messages"),
         (MESSAGES, {"model": "openai/gpt-4o-mini", "messages": "Hello."}, "messages"),
         (RESPONSES, {"input": "Hello."}, "model: is missing"),
-        (RESPONSES, {"model": "openai/gpt-4o-mini", "previous_response_id": "r"}, "previous_response_id"),
         (GEMINI, {"content": []}, "contents is missing"),
         (GEMINI, {"contents": [], "generateContentRequest": {"contents": []}}, "stands alone"),
         (GEMINI, {"generateContentRequest": []}, "expected `object"),

@@ -19,6 +19,8 @@ MEANINGS = {
     "answer_not_kept": "the database did not come back in time for an answer that it had not stored; its row is booked",
     "client_left": "the client left before it had sent its request",
     "files_left_to_sweep": "a file whose message is gone could not be deleted now; the sweep will",
+    "idempotent_answer_not_kept": "The database did not take how a request with an Idempotency-Key ended; whoever repeats it is told that it was interrupted.",
+    "idempotency_keys_not_swept": "Old Idempotency-Keys could not be deleted; the next sweep is due in ten minutes.",
     "files_not_swept": "the sweep of files that nothing names any more failed; the next one is due in ten minutes",
     "files_swept": "so many files that nothing named any more were deleted",
     "files_unavailable": "the storage of files refused or failed, in its own words",

@@ -49,13 +49,13 @@ def long_session(count: int) -> bytes:
     return rini(SESSION, *(message(n, n - 1 or None) for n in range(1, count + 1)), end(count, count))
 
 
-def node(name: str, parent: str | None, role: str = "user", text: Any = None, **fields: Any) -> dict[str, Any]:
+def node(key: str, parent: str | None, role: str = "user", text: Any = None, **fields: Any) -> dict[str, Any]:
     """Return a node of ChatGPT's mapping; ``text`` becomes a text, a dictionary is the content itself, None is no message."""
     content = text if isinstance(text, dict) else {"content_type": "text", "parts": [text]}
     author = {"role": role, "name": fields.pop("name", None), "metadata": {}}
-    said = {"id": name, "author": author, "content": content, "status": "finished_successfully", "weight": 1.0}
+    said = {"id": key, "author": author, "content": content, "status": "finished_successfully", "weight": 1.0}
     said |= {"recipient": "all", "metadata": {}, "end_turn": True, "channel": None} | fields
-    return {"id": name, "parent": parent, "children": [], "message": None if text is None else said}
+    return {"id": key, "parent": parent, "children": [], "message": None if text is None else said}
 
 
 def chatgpt(*nodes: dict[str, Any], head: str | None = None, **fields: Any) -> dict[str, Any]:

@@ -64,8 +64,11 @@ _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "delete_key": (errors.TokenNotAllowedError,),
     "create_alias": (errors.AliasTakenError,),
     "delete_message": (errors.ConfirmationNeededError,),
+    "create_message": (errors.AnswerRunningError,),
+    "move_head": (errors.HeadMovedError, errors.AnswerRunningError),
     "import_sessions": (errors.ImportRefusedError, errors.FilesUnavailableError, errors.NotFoundError),
     "read_file": (errors.FilesUnavailableError,),
+    "search_messages": (errors.NotFoundError,),
     "list_entries": (errors.NotFoundError,),
     "list_records": (errors.NotFoundError,),
     "create_connection": (errors.AddressRefusedError,),
@@ -118,6 +121,10 @@ def _raised(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[ty
             yield errors.StorageFullError
     if operation.get("security"):
         yield errors.NotAuthenticatedError
+    if method == "post":
+        yield errors.IdempotencyInterruptedError
+        yield errors.IdempotencyAnswerNotKeptError
+        yield errors.IdempotencyKeyReusedError
     if "{" in path:
         yield errors.NotFoundError
     # Any text may be a session's id: what is none does not exist.

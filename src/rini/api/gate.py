@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api.credentials import current_caller
-from rini.api.routes import LeanRoutes
+from rini.api.routes import Answering
 from rini.errors import BodyTooLargeError, RiniError, ShuttingDownError
 from rini.kit.draining import Draining
 
@@ -45,7 +45,7 @@ class Gate:
     """
 
     def __init__(
-        self, app: LeanRoutes, limit: BodyLimit, limits: Mapping[str, BodyLimit], draining: Draining, access: Access
+        self, app: Answering, limit: BodyLimit, limits: Mapping[str, BodyLimit], draining: Draining, access: Access
     ) -> None:
         self._app = app
         self._render = app.render

@@ -85,6 +85,8 @@ class MessageShown(msgspec.Struct, kw_only=True):
     finish_reason: str | None
     memory_ids: list[int] | None
     tool_calls: list[ToolUse] | None
+    labels: list[str]
+    note: str | None
     created_at: datetime
 
 
@@ -100,8 +102,21 @@ class UsageShown(msgspec.Struct, kw_only=True):
     cost_usd: str | None
 
 
+class ContextShown(msgspec.Struct, kw_only=True):
+    """Where the model began to read the conversation: after the message ``after_message_id``, by the cut ``cut``, made in this turn if ``made_now``.
+
+    ``summary``: a summary stood for what was before. ``reason`` says why there is none of all of it, though one was wanted: an error's code.
+    """
+
+    cut: int
+    after_message_id: int
+    made_now: bool
+    summary: bool
+    reason: str | None
+
+
 class TextCompletionResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The answer. The session and the messages are there only with a session."""
+    """The answer. The session and the messages are there only with a session, ``context`` only where older ones were left out."""
 
     response_text: str
     session_id: str | None = None
@@ -111,6 +126,7 @@ class TextCompletionResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str | None = None
     finish_reason: str | None = None
     tool_calls: list[ToolUse] | None = None
+    context: ContextShown | None = None
     usage: UsageShown | None = None
 
 

@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from rini.api.native_schemas import ChatCompletionResponse, MessageShown, TextCompletionResponse, UsageShown
+from rini.api.native_schemas import (
+    ChatCompletionResponse,
+    ContextShown,
+    MessageShown,
+    TextCompletionResponse,
+    UsageShown,
+)
 from rini.canon import Reply, Thinking
 from rini.db import AnyRow
 from rini.sessions.shown import shown, tool_uses
 from rini.turns.settle import total
-from rini.turns.values import Answer
+from rini.turns.values import Answer, Loaded
 from rini.usage.usage_record import UsageRecord
 
 _MESSAGE_FIELDS = MessageShown.__struct_fields__
@@ -19,12 +25,13 @@ def text_completion(answer: Answer) -> TextCompletionResponse:
     return TextCompletionResponse(
         response_text=answer.reply.text,
         session_id=answer.question.session_id if answer.question is not None else None,
-        user_message=message(answer.question) if answer.question is not None else None,
+        user_message=question(answer.begun.loaded),
         assistant_message=message(answer.answer) if answer.answer is not None else None,
         thinking=_thinking(answer),
         model=_model(answer),
         finish_reason=_finish_reason(answer.reply),
         tool_calls=tool_uses(answer.parts),
+        context=None if answer.begun.loaded is None else context(answer.begun.loaded),
         usage=usage(answer.records),
     )
 
@@ -44,9 +51,29 @@ def chat_completion(answer: Answer) -> ChatCompletionResponse:
     )
 
 
-def message(row: AnyRow) -> MessageShown:
+def context(loaded: Loaded) -> ContextShown | None:
+    """Return the document of what the model was not given of the conversation; None where it was given all."""
+    cut = loaded.reading.cut
+    if cut is None or cut.id is None:
+        return None
+    return ContextShown(
+        cut=cut.id,
+        after_message_id=cut.message_id,
+        made_now=bool(loaded.reading.gone),
+        summary=cut.provider is not None,
+        reason=cut.reason,
+    )
+
+
+def question(loaded: Loaded | None) -> MessageShown | None:
+    """Return the document of a turn's question; None where it has none."""
+    return None if loaded is None or loaded.question is None else message(loaded.question, loaded.labels)
+
+
+def message(row: AnyRow, labels: tuple[str, ...] = ()) -> MessageShown:
     """Return a message's document."""
     fields = shown(row)
+    fields["labels"] = [*labels]
     return MessageShown(**{name: fields[name] for name in _MESSAGE_FIELDS})
 
 
@@ -54,6 +81,8 @@ def usage(records: Sequence[UsageRecord]) -> UsageShown:
     """Return the document of what a turn's calls used together; it has no price when one of them has none."""
     prompt = total([record.input_tokens for record in records])
     completion = total([record.output_tokens for record in records])
+    # What a provider refused as too long, before it was asked with less, cost nothing.
+    records = [record for record in records if record.outcome != "refused"] or records
     costs = [record.cost_usd for record in records if record.cost_usd is not None]
     return UsageShown(
         prompt_tokens=prompt,

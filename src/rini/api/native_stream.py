@@ -84,8 +84,10 @@ class NativeStream:
         start: dict[str, Any] = {"model": self._model}
         if loaded is not None:
             start["session_id"] = loaded.session_id
-            start["user_message"] = None if loaded.question is None else native_shown.message(loaded.question)
+            start["user_message"] = native_shown.question(loaded)
             start["assistant_message_id"] = loaded.answer_id
+            if (cut := native_shown.context(loaded)) is not None:
+                start["context"] = cut
         await self._writer.write(self._event("start", _encode(start)))
 
     async def piece(self, data: bytes, events: list[Event]) -> None:  # noqa: ARG002  # nobody else's bytes are passed on

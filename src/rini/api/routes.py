@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +13,18 @@ from rini.errors import BodyTooLargeError, MethodNotAllowedError, RiniError
 
 Render = Callable[[Scope, RiniError], ASGIApp]
 """Makes the answer that tells a client of an error."""
+
+
+class Answering(Protocol):
+    """What answers requests, and tells in the form of the endpoint that is asked of an error that came before it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        ...
+
+    def render(self, scope: Scope, error: RiniError) -> ASGIApp:
+        """Return the answer that tells of an error."""
+        ...
 
 
 def as_problem(scope: Scope, error: RiniError) -> ASGIApp:

@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 
 from rini import __version__
 from rini.accounts import endpoints as account_endpoints
-from rini.api import problems, service
+from rini.api import message_context, problems, service
 from rini.api.gate import BodyLimit, Gate
+from rini.api.idempotency.layer import Idempotency
 from rini.api.openapi import describe, operation_id
 from rini.api.routes import LeanRoutes, Route
 from rini.api.slashes import OtherSlash
@@ -27,7 +28,7 @@ from rini.kit.draining import process
 from rini.memory import endpoints as memory_endpoints
 from rini.models import endpoints as model_endpoints
 from rini.sessions import endpoints as session_endpoints
-from rini.sessions import search_endpoints
+from rini.sessions import search_endpoints, tree_endpoints
 from rini.settings import Settings, load_settings
 from rini.telemetry.middleware import RequestContext
 from rini.tools import endpoints as tool_endpoints
@@ -50,7 +51,9 @@ def create_app(settings: Settings) -> RequestContext:
     importing = Route(transfer_endpoints.IMPORT_PATH, api)
     limit = BodyLimit(settings.max_body_bytes, "RINI_MAX_BODY_BYTES")
     limits = {importing.path_format: BodyLimit(settings.max_import_bytes, "RINI_MAX_IMPORT_BYTES")}
-    return RequestContext(Gate(LeanRoutes([*routes, importing], api), limit, limits, process, parts.access))
+    app = LeanRoutes([*routes, importing], api)
+    once = Idempotency(app, parts.database, parts.access, parts.worker.id, settings.max_body_bytes)
+    return RequestContext(Gate(once, limit, limits, process, parts.access))
 
 
 def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
@@ -91,12 +94,15 @@ def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
         account_endpoints,
         # Before the messages by id: `search` is none.
         search_endpoints,
+        # Likewise `labels`.
+        tree_endpoints,
         session_endpoints,
         transfer_endpoints,
         memory_endpoints,
         tool_endpoints,
         model_endpoints,
         usage_endpoints,
+        message_context,
         service,
     ):
         api.include_router(endpoints.router)

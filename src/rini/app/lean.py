@@ -1,6 +1,7 @@
 """The endpoints that call models: the native ones and those of the dialects."""
 
 from rini.api import embeddings, native_asks, native_shown
+from rini.api.dialects import conversations, stored_responses
 from rini.api.dialects.anthropic import AnthropicMessages
 from rini.api.dialects.count_tokens import (
     AnthropicTokenCount,
@@ -15,7 +16,9 @@ from rini.api.dialects.endpoint import DialectEndpoint
 from rini.api.dialects.errors import rendering
 from rini.api.dialects.gemini import Gemini
 from rini.api.dialects.openai_chat import OpenAIChat
+from rini.api.dialects.openai_input import Input
 from rini.api.dialects.openai_responses import OpenAIResponses
+from rini.api.dialects.openai_state import States
 from rini.api.model_lists import model_routes
 from rini.api.native import NativeEndpoint
 from rini.api.native_messages import COMPARE, EDIT, REGENERATE, CompareEndpoint, MessageEndpoint, edit, regenerate
@@ -41,7 +44,7 @@ def lean_routes(parts: Parts) -> list[Route]:
         rendering(GEMINI),
         gemini_versions=GEMINI_VERSIONS,
     )
-    return [*_native(parts), *_dialects(parts), *models]
+    return [*_native(parts), *_dialects(parts), *_stored(parts), *models]
 
 
 def _native(parts: Parts) -> list[Route]:
@@ -70,11 +73,11 @@ def _dialects(parts: Parts) -> list[Route]:
     whole, streamed = Gemini(stream=False), Gemini(stream=True)
     routes = [
         _route(parts, "/v1/chat/completions", OpenAIChat()),
-        _route(parts, "/v1/responses", OpenAIResponses()),
+        _responses(parts),
         _route(parts, "/v1/messages", AnthropicMessages()),
         _embeddings(parts, "/v1/embeddings", OpenAIEmbedding(), OPENAI_CHAT),
         _count(parts, "/v1/messages/count_tokens", AnthropicTokenCount(), ANTHROPIC),
-        _count(parts, "/v1/responses/input_tokens", OpenAITokenCount(), OPENAI_RESPONSES),
+        _count(parts, "/v1/responses/input_tokens", OpenAITokenCount(), OPENAI_RESPONSES, _states(parts)),
     ]
     for version in GEMINI_VERSIONS:
         model = f"/{version}/models/{{model}}"
@@ -90,6 +93,36 @@ def _dialects(parts: Parts) -> list[Route]:
     return routes
 
 
+def _responses(parts: Parts) -> Route:
+    endpoint = DialectEndpoint(OpenAIResponses(), parts.turns, parts.access, parts.model_names, _states(parts))
+    return Route("/v1/responses", endpoint, render=rendering(OPENAI_RESPONSES))
+
+
+def _states(parts: Parts) -> States:
+    return States(parts.database, Input(parts.database, parts.keyring))
+
+
+def _stored(parts: Parts) -> list[Route]:
+    """Return the endpoints of OpenAI's stored responses and conversations."""
+    render = rendering(OPENAI_RESPONSES)
+    responses = stored_responses.StoredResponses(parts.database, parts.access)
+    given = Input(parts.database, parts.keyring)
+    talks = conversations.Conversations(parts.database, parts.access, parts.files, given)
+    return [
+        Route(stored_responses.RESPONSE, responses.read, "GET", render),
+        Route(stored_responses.RESPONSE, responses.delete, "DELETE", render),
+        Route(stored_responses.INPUT_ITEMS, responses.input_items, "GET", render),
+        Route(conversations.CONVERSATIONS, talks.create, "POST", render),
+        Route(conversations.CONVERSATION, talks.read, "GET", render),
+        Route(conversations.CONVERSATION, talks.update, "POST", render),
+        Route(conversations.CONVERSATION, talks.delete, "DELETE", render),
+        Route(conversations.ITEMS, talks.list_items, "GET", render),
+        Route(conversations.ITEMS, talks.add_items, "POST", render),
+        Route(conversations.ITEM, talks.read_item, "GET", render),
+        Route(conversations.ITEM, talks.delete_item, "DELETE", render),
+    ]
+
+
 def _route(parts: Parts, path: str, dialect: Dialect, *also: str) -> Route:
     endpoint = DialectEndpoint(dialect, parts.turns, parts.access, parts.model_names)
     return Route(path, endpoint, render=rendering(dialect.codec, dialect.request_id), also=also)
@@ -100,6 +133,6 @@ def _embeddings(parts: Parts, path: str, dialect: EmbeddingDialect, codec: Codec
     return Route(path, endpoint, render=rendering(codec))
 
 
-def _count(parts: Parts, path: str, dialect: CountDialect, codec: Codec) -> Route:
-    endpoint = CountEndpoint(dialect, parts.counting, parts.access, parts.model_names)
+def _count(parts: Parts, path: str, dialect: CountDialect, codec: Codec, states: States | None = None) -> Route:
+    endpoint = CountEndpoint(dialect, parts.counting, parts.access, parts.model_names, states)
     return Route(path, endpoint, render=rendering(codec))

@@ -9,6 +9,7 @@ from rini.accounts.access import Access
 from rini.accounts.key_cache import KeyCache
 from rini.accounts.secrets import load_secrets
 from rini.accounts.tokens import TokenIssuer
+from rini.api.idempotency.sweep import keep_swept as keep_keys_swept
 from rini.canon import ModelInfo
 from rini.db import Database
 from rini.db.migrate import migrate
@@ -49,6 +50,7 @@ class Parts:
         self._tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
         settings.prepare_data_dir()
         secrets = load_secrets(settings)
+        self.keyring = secrets.keyring
         self.issuer = TokenIssuer(secrets.jwt_key, settings.jwt_algorithm, settings.jwt_access_token_expire_minutes)
         self.database = Database(settings.database, metrics.observe_db_unit)
         self.access = Access(self.issuer, self.database)
@@ -82,8 +84,8 @@ class Parts:
         )
         self.counting = Counting(router, self._transport)
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
-        self._worker = Worker(self.database)
-        self._register = Register(self.database, self._worker.id)
+        self.worker = Worker(self.database)
+        self._register = Register(self.database, self.worker.id)
         self.turns = Turns(
             self.database,
             router,
@@ -127,14 +129,14 @@ class Parts:
             stack.push_async_callback(self.embeddings.close)
             stack.push_async_callback(self.turns.close)
             process.install(settings.shutdown_grace_seconds)
-            await self._worker.appear()
-            stack.push_async_callback(self._worker.disappear)
-            seen = asyncio.create_task(self._worker.keep_seen())
+            await self.worker.appear()
+            stack.push_async_callback(self.worker.disappear)
+            seen = asyncio.create_task(self.worker.keep_seen())
             stack.callback(seen.cancel)
             looking = asyncio.create_task(self._register.keep_looking())
             stack.callback(looking.cancel)
-            sweeping = asyncio.create_task(self.files.keep_swept())
-            stack.callback(sweeping.cancel)
+            for sweep in (self.files.keep_swept(), keep_keys_swept(self.database)):
+                stack.callback(asyncio.create_task(sweep).cancel)
             loading = asyncio.create_task(asyncio.to_thread(self._prices.load))
             loading.add_done_callback(lambda _task: _spare_the_collector())
             yield

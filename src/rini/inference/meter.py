@@ -6,10 +6,11 @@ from typing import Literal
 import msgspec
 
 from rini.canon import Reply, Request, Usage
-from rini.errors import RiniError
+from rini.errors import FirstByteTimeoutError, ProviderMalformedError, RiniError, StalledError
 from rini.inference.estimate import reply_tokens, request_tokens
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
+from rini.kit import lasting
 from rini.kit.clock import monotonic, now
 from rini.kit.ids import new_call_id
 from rini.telemetry import conventions, metrics, slow_calls, traces
@@ -20,6 +21,8 @@ MOST_TOKENS = 1_000_000_000
 MOST_USD = Decimal(1_000_000)
 """More than any call takes. What a server says beyond it is not counted: user-given addresses may say anything."""
 
+# Nothing of an answer came that could be booked, and yet the provider was at it.
+_MAY_HAVE_COST = (FirstByteTimeoutError, ProviderMalformedError, StalledError)
 _COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
 
 
@@ -83,6 +86,8 @@ class Meter:
 
     def book(self, outcome: Outcome, usage: Usage | None, reply: Reply, error: RiniError | None = None) -> UsageRecord:
         """Complete the row with ``usage`` (None: nobody counted) and return it; of ``reply`` only what stands beside its usage is read."""
+        if outcome != "refused" or isinstance(error, _MAY_HAVE_COST):
+            lasting.note()
         record = self.record
         record.outcome = outcome
         record.error_code = error.code if error else None

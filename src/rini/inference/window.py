@@ -1,23 +1,19 @@
-"""How much a call's model reads at once."""
+"""How much a model reads at once."""
 
 from functools import lru_cache
 
-from rini.inference.target import Target
+from rini.providers.local import CONTEXT_TOKENS
 from rini.providers.windows import Window, known_window
 from rini.usage.prices import LISTED, MAX_MODEL_LENGTH
 
 REMEMBERED_MODELS = 4096
 
 
-def window_of(target: Target, model: str) -> Window | None:
-    """Return the context of the target's model; None: not known, as of every server of the user's own."""
-    if target.context_tokens is not None:
-        return Window(target.context_tokens)
-    return _window(target.provider.name, model)
-
-
 @lru_cache(REMEMBERED_MODELS)
-def _window(provider: str, model: str) -> Window | None:
+def window_of(provider: str, model: str) -> Window | None:
+    """Return the context of a provider's model; None: not known, as of every server of the user's own."""
+    if provider == "local":
+        return Window(CONTEXT_TOKENS)
     found = known_window(provider, model)
     if found is not None or provider not in LISTED or len(model) > MAX_MODEL_LENGTH:
         return found

@@ -45,6 +45,11 @@ def parts_of(message: AnyRow) -> tuple[Part, ...]:
     return (Text(message.content),) if message.content else ()
 
 
+def is_deleted(part: Part) -> bool:
+    """Tell whether a part was an item that its owner deleted."""
+    return isinstance(part, Opaque) and part.wire == DELETED
+
+
 def items_of(message: AnyRow, *, proofs: bool = False) -> list[Item]:
     """Return the items that a stored message is. ``proofs``: with the encrypted thoughts that are OpenAI's."""
     return _items_of(message, ItemIds(response_id(message.id), own=True), proofs=proofs)
@@ -77,7 +82,7 @@ def without(message: AnyRow, item: Item) -> tuple[Part, ...]:
     if isinstance(deleted, ToolCall):
         going |= {place for place, part in enumerate(parts) if _answers(part, deleted)}
     kept = [Opaque(DELETED, None) if place == first else part for place, part in enumerate(parts) if place not in going]
-    return () if all(map(_is_deleted, kept)) else tuple(kept)
+    return () if all(map(is_deleted, kept)) else tuple(kept)
 
 
 def _written(parts: tuple[Part, ...], ids: ItemIds, status: str) -> Iterator[Item]:
@@ -91,13 +96,13 @@ def _written(parts: tuple[Part, ...], ids: ItemIds, status: str) -> Iterator[Ite
     for position, (kind, members) in enumerate(groups):
         own = tuple(places[at : at + len(members)])
         at += len(members)
-        if not _is_deleted(parts[own[0]]):
+        if not is_deleted(parts[own[0]]):
             value = encode_item(kind, members, ids, position, status if position == len(groups) - 1 else "completed")
             yield Item(position, value, own)
 
 
 def _as_item(part: Part, results: dict[str, ToolResult]) -> Part:
-    if _is_deleted(part):
+    if is_deleted(part):
         return Opaque(NAME, {"type": DELETED})
     if not isinstance(part, ToolCall) or part.id not in results:
         return part
@@ -125,7 +130,7 @@ def _told(parts: tuple[Part, ...], role: str, ids: ItemIds) -> Iterator[Item]:
             yield Item(place, _result(part, ids, place), (place,))
         elif isinstance(part, Opaque) and role == "tool" and part.wire == NAME:
             yield Item(place, {"id": ids.item("item", place), **as_object(part.value, "An item")}, (place,))
-        elif not _is_deleted(part) and not isinstance(part, Thinking):
+        elif not is_deleted(part) and not isinstance(part, Thinking):
             content.append(place)
     if content and role != "tool":
         value = {
@@ -165,10 +170,6 @@ def _contents(parts: Iterable[Part]) -> list[Json]:
             encoded = {"detail": "auto", **encoded}
         found.append(encoded)
     return found
-
-
-def _is_deleted(part: Part) -> bool:
-    return isinstance(part, Opaque) and part.wire == DELETED
 
 
 def _answers(part: Part, call: ToolCall) -> bool:

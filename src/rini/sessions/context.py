@@ -1,19 +1,21 @@
 """The path to a message as a model reads it: from the root, or from where a cut lets it begin."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection
 
 from rini import canon
 from rini.db import AnyRow
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
-from rini.kit.text import storable
-from rini.sessions.tables import context_cuts, messages
+from rini.sessions.tables import context_cuts, messages, system_texts
 
 UNLIMITED = 2**62
 """The context of a cut whose model's is not known, and so many tokens that no path has them."""
@@ -26,15 +28,16 @@ _cut = context_cuts.c
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """Where a path begins: after ``message_id``. ``summary`` stands for all before it; None: nothing does.
 
-    ``reason`` says why it is no summary of a model's although one was wanted: an error's code. ``window_tokens`` is the context for
-    which it was made, ``size_tokens`` what the summary has. ``provider`` and ``model`` are who wrote the summary.
+    ``provider`` and ``model`` are who wrote the summary; None: it is a note of this server's own. ``reason`` says why there is none of all that is
+    left out although that was wanted: an error's code. ``window_tokens`` is the context for which it was made, ``size_tokens`` about
+    what the summary has.
     """
 
     message_id: int
-    summary: str | None
-    reason: str | None
+    summary: str | None = None
+    reason: str | None = None
     window_tokens: int | None
-    size_tokens: int
+    size_tokens: int = 0
     provider: str | None = None
     model: str | None = None
     id: int | None = None
@@ -119,6 +122,9 @@ _nearest = sa.select(context_cuts).where(_cut.message_id == sa.bindparam("messag
 _latest = _nearest.order_by(_cut.id.desc()).limit(1)
 _one_cut = sa.select(context_cuts).where(_cut.id == sa.bindparam("cut"))
 _insert_cut = context_cuts.insert().returning(_cut.id)
+_system_text = sa.select(system_texts.c.text).where(
+    system_texts.c.user_id == sa.bindparam("user"), system_texts.c.digest == sa.bindparam("digest")
+)
 _set_cut = messages.update().where(_table.id == sa.bindparam("answer")).values(cut_id=sa.bindparam("cut"))
 
 
@@ -159,13 +165,31 @@ def store_cut(connection: Connection, user_id: int, cut: Cut, answer_id: int) ->
 
     Raises IntegrityError where its message is gone.
     """
-    values = {name: getattr(cut, name) for name in Cut.__struct_fields__ if name not in ("id", "summary")}
-    summary = None if cut.summary is None else storable(cut.summary)
-    cut_id = connection.execute(
-        _insert_cut, {**values, "summary": summary, "user_id": user_id, "created_at": now()}
-    ).scalar_one()
+    values = {name: getattr(cut, name) for name in Cut.__struct_fields__ if name != "id"}
+    cut_id = connection.execute(_insert_cut, {**values, "user_id": user_id, "created_at": now()}).scalar_one()
     connection.execute(_set_cut, {"answer": answer_id, "cut": cut_id})
     return msgspec.structs.replace(cut, id=cut_id)
+
+
+def keep_system_text(
+    connection: Connection, user_id: int, system: tuple[canon.Message, ...], known: Container[str]
+) -> str | None:
+    """Store the text of the system messages, unless it is ``known``, and return its digest; None where there is none."""
+    if not system:
+        return None
+    text = "\n\n".join([canon.plain_text(message.parts) for message in system]).replace("\x00", "\ufffd")
+    data = text.encode(errors="replace")
+    digest = sha256(data).hexdigest()
+    if digest not in known:
+        insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
+        row = {"user_id": user_id, "digest": digest, "text": data.decode()}
+        connection.execute(insert(system_texts).values(row).on_conflict_do_nothing())
+    return digest
+
+
+def system_text(connection: Connection, user_id: int, digest: str | None) -> str | None:
+    """Return a stored text of system messages."""
+    return connection.execute(_system_text, {"user": user_id, "digest": digest}).scalar()
 
 
 def _cut_of(row: AnyRow) -> Cut:

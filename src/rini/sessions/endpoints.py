@@ -13,7 +13,8 @@ from rini.files.names import content_disposition
 from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER, Limit, RowId, SessionId, Skip
 from rini.sessions import messages, repository
 from rini.sessions.schemas import Message, MessageCreate, Session, SessionWrite
-from rini.sessions.shown import shown
+from rini.sessions.shown import shown_with_labels
+from rini.sessions.tree_endpoints import head_etag
 
 router = APIRouter()
 
@@ -21,7 +22,8 @@ router = APIRouter()
 @router.post("/sessions/", status_code=201, tags=["sessions"], summary="Make a session")
 def create_session(body: SessionWrite, user_id: CurrentUser, database: DatabaseDependency) -> Session:
     """Make a session."""
-    row = database.write_sync(repository.create, user_id, body.alias, body.system_prompt, body.memory_mode)
+    fields = {"context_policy": body.context_policy}
+    row = database.write_sync(repository.create, user_id, body.alias, body.system_prompt, body.memory_mode, **fields)
     return _session(row)
 
 
@@ -36,9 +38,13 @@ def list_sessions(
 
 
 @router.get("/sessions/{session_id}", tags=["sessions"], summary="Read a session")
-def read_session(session_id: SessionId, user_id: CurrentUser, database: DatabaseDependency) -> Session:
-    """Return a session."""
-    return _session(database.read_sync(repository.get, user_id, session_id))
+def read_session(
+    session_id: SessionId, user_id: CurrentUser, database: DatabaseDependency, response: Response
+) -> Session:
+    """Return a session. Its entity tag is that of its head."""
+    row = database.read_sync(repository.get, user_id, session_id)
+    response.headers["etag"] = head_etag(row.head_message_id)
+    return _session(row)
 
 
 @router.put("/sessions/{session_id}", tags=["sessions"], summary="Change a session")
@@ -64,7 +70,7 @@ def create_message(
 ) -> Message:
     """Store a message without asking a model."""
     row = database.write_sync(messages.append, user_id, session_id, body.role, body.content, body.parent_message_id)
-    return _message(row)
+    return database.read_sync(shown_with_labels, [row])[0]
 
 
 @router.get("/sessions/{session_id}/messages/", tags=["messages"], summary="List a session's messages")
@@ -79,13 +85,13 @@ def list_messages(
     """Return a session's messages, of all branches, oldest first."""
     rows, total = database.read_sync(messages.page, user_id, session_id, skip, limit)
     response.headers[TOTAL_HEADER] = str(total)
-    return [_message(row) for row in rows]
+    return database.read_sync(shown_with_labels, rows)
 
 
 @router.get("/messages/{message_id}", tags=["messages"], summary="Read a message")
 def read_message(message_id: RowId, user_id: CurrentUser, database: DatabaseDependency) -> Message:
     """Return a message."""
-    return _message(database.read_sync(messages.get, user_id, message_id))
+    return database.read_sync(shown_with_labels, [database.read_sync(messages.get, user_id, message_id)])[0]
 
 
 @router.delete("/messages/{message_id}", status_code=204, tags=["messages"], summary="Delete a message")
@@ -140,12 +146,8 @@ def read_file(
 @router.get("/messages/{message_id}/history", tags=["messages"], summary="Read the way to a message")
 def read_history(message_id: RowId, user_id: CurrentUser, database: DatabaseDependency) -> list[Message]:
     """Return the messages from the root to this one."""
-    return [_message(row) for row in database.read_sync(messages.history, user_id, message_id)]
+    return database.read_sync(shown_with_labels, database.read_sync(messages.history, user_id, message_id))
 
 
 def _session(row: Any) -> Session:
     return Session.model_validate(row, from_attributes=True)
-
-
-def _message(row: Any) -> Message:
-    return Message.model_validate(shown(row), from_attributes=True)

@@ -1,7 +1,5 @@
 """Messages in the database: a tree in which each row names its parent."""
 
-from collections.abc import Iterator
-from itertools import groupby
 from typing import Any, cast
 
 import msgspec
@@ -31,7 +29,6 @@ _parent = sa.select(_table.status).where(
     _table.id == sa.bindparam("parent"), _table.session_id == sa.bindparam("session")
 )
 _one = sa.select(messages).where(_table.id == sa.bindparam("message_id"), _table.user_id == sa.bindparam("user_id"))
-_parts_json = msgspec.json.Decoder(tuple[canon.Part, ...])
 
 
 def _path(*columns: sa.Column[Any]) -> sa.Select[*tuple[Any, ...]]:
@@ -44,9 +41,6 @@ def _path(*columns: sa.Column[Any]) -> sa.Select[*tuple[Any, ...]]:
 
 
 _history = _path(*messages.columns)
-_context = _path(
-    _table.id, _table.parent_message_id, _table.role, _table.content, _table.parts, _table.origin, _table.status
-)
 
 
 def add(
@@ -86,7 +80,14 @@ def add(
 
 
 def open_answer(
-    connection: Connection, *, session_id: str, user_id: int, parent_message_id: int | None, provider: str, model: str
+    connection: Connection,
+    *,
+    session_id: str,
+    user_id: int,
+    parent_message_id: int | None,
+    provider: str,
+    model: str,
+    **fields: Any,
 ) -> int:
     """Store an answer that is going to be written, and return its id. ``provider`` and ``model`` are who is asked."""
     row = add(
@@ -99,6 +100,7 @@ def open_answer(
         status=RUNNING,
         provider=provider,
         model_asked=model.replace("\x00", "\ufffd"),
+        **fields,
     )
     return row.id
 
@@ -231,31 +233,3 @@ def page(connection: Connection, user_id: int, session_id: str, skip: int, limit
     total = connection.execute(sa.select(sa.func.count()).where(here)).scalar_one()
     rows = connection.execute(sa.select(messages).where(here).order_by(_table.id).offset(skip).limit(limit)).all()
     return list(rows), total
-
-
-def context(connection: Connection, leaf: int | None) -> tuple[canon.Message, ...]:
-    """Return the path to ``leaf`` as a model is to read it, root first.
-
-    Of an answer that broke off that is its text: providers refuse reasoning without its proof and half a tool call, and with
-    them every later question.
-    """
-    if leaf is None:
-        return ()
-    rows = connection.execute(_context, {"leaf": leaf}).all()
-    found: list[canon.Message] = []
-    for _, _, role, content, parts, origin, status in rows:
-        if parts is None or status == "partial":
-            if content:
-                found.append(canon.Message(role=role, parts=(canon.Text(content),), origin=origin))
-        else:
-            found += _apart(role, _parts_json.decode(parts), origin)
-    return tuple(found)
-
-
-def _apart(role: canon.Role, parts: tuple[canon.Part, ...], origin: str | None) -> Iterator[canon.Message]:
-    """Yield the messages of one row: an answer over tools holds their calls, their results, and what was said after."""
-    for is_results, run in groupby(parts, lambda part: isinstance(part, canon.ToolResult)):
-        if is_results:
-            yield canon.Message("tool", tuple(run))
-        else:
-            yield canon.Message(role, tuple(run), origin=origin)

@@ -18,6 +18,7 @@ _shown = [
     _table.alias,
     _table.system_prompt,
     _table.memory_mode,
+    _table.context_policy,
     _table.head_id.label("head_message_id"),
     _table.created_at,
     _table.updated_at,

@@ -9,6 +9,7 @@ from rini.kit.parameters import LARGEST_ID
 from rini.kit.text import storable
 
 MemoryMode = Literal["auto", "explicit", "disabled"]
+ContextPolicy = Literal["refuse", "truncate", "compact"]
 _Storable = AfterValidator(storable)
 
 
@@ -26,6 +27,13 @@ class SessionWrite(BaseModel):
     alias: Annotated[str, Field(max_length=1000), _Storable] | None = None
     system_prompt: Annotated[str, Field(max_length=1_000_000), _Storable] | None = None
     memory_mode: Annotated[MemoryMode, BeforeValidator(_lower)] = "auto"
+    context_policy: Annotated[
+        ContextPolicy,
+        BeforeValidator(_lower),
+        Field(
+            description="What is done with a conversation that the model cannot read whole: refuse the question, leave the oldest turns out (truncate), or have them summarised (compact)."
+        ),
+    ] = "compact"
 
 
 class Session(BaseModel):
@@ -36,6 +44,7 @@ class Session(BaseModel):
     alias: str | None
     system_prompt: str | None
     memory_mode: MemoryMode
+    context_policy: ContextPolicy
     head_message_id: int | None = None
     created_at: datetime
     updated_at: datetime
@@ -86,4 +95,6 @@ class Message(BaseModel):
     finish_reason: str | None = None
     memory_ids: list[int] | None = None
     tool_calls: list[ToolUse] | None = None
+    labels: list[str] = []
+    note: str | None = None
     created_at: datetime

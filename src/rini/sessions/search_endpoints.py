@@ -52,10 +52,10 @@ def search_messages(
         str,
         Query(
             max_length=LONGEST_QUERY,
-            description="Words in any language; nothing in it is an operator.",
-            examples=["예산"],
+            description="Words in any language; nothing in it is an operator. Without any nothing is found.",
+            examples=["budget"],
         ),
-    ],
+    ] = "",
     session_id: Annotated[str | None, Query(description="Only messages of this session.", examples=[A_SESSION])] = None,
     role: Annotated[
         Literal["user", "assistant", "system"] | None,

@@ -1,11 +1,15 @@
 """What of a stored message is shown beside its columns: the tools that were used for it, and the memory that it was given."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from sqlalchemy.engine import Connection
 
 from rini import canon
 from rini.db import AnyRow
+from rini.sessions.marks import labels_of
+from rini.sessions.schemas import Message
 from rini.sessions.tables import messages
 
 _COLUMNS = [column.name for column in messages.columns]
@@ -39,6 +43,14 @@ def shown(row: AnyRow) -> dict[str, Any]:
     fields["memory_ids"] = _ids_json.decode(row.memory_ids) if row.memory_ids else None
     fields["tool_calls"] = tool_uses(_parts_json.decode(parts)) if '"tool_call"' in parts else None
     return fields
+
+
+def shown_with_labels(connection: Connection, rows: Sequence[AnyRow]) -> list[Message]:
+    """Return messages as the API shows them, with their labels."""
+    labels = labels_of(connection, [row.id for row in rows])
+    return [
+        Message.model_validate({**shown(row), "labels": labels.get(row.id, [])}, from_attributes=True) for row in rows
+    ]
 
 
 def _use(call: canon.ToolCall, result: canon.ToolResult | None) -> ToolUse:

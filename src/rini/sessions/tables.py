@@ -64,7 +64,14 @@ messages = sa.Table(
     sa.Column("note", sa.Text, nullable=True),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Index("ix_messages_session_id_id", "session_id", "id"),
-    sa.Index("ix_messages_parent_message_id", "parent_message_id"),
+    sa.Index("ix_messages_parent_message_id", "parent_message_id", "id"),
+    sa.Index(
+        "ix_messages_roots",
+        "session_id",
+        "id",
+        sqlite_where=sa.text("parent_message_id IS NULL"),
+        postgresql_where=sa.text("parent_message_id IS NULL"),
+    ),
     sa.Index("ix_messages_user_id", "user_id"),
     sa.Index(
         "ix_messages_file_reference",

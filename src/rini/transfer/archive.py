@@ -52,7 +52,7 @@ class Archive:
 
     def asset(self, pointer: str, most: int) -> bytes | None:
         """Return the file that a conversation points to (``file-service://file-…``); None where it is not there or has more than ``most`` bytes."""
-        found = _ASSET.search(pointer)
+        found = _ASSET.match(pointer.rpartition("/")[2])
         info = self._assets.get(found[0]) if found else None
         if info is None:
             return None

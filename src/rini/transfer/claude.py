@@ -129,7 +129,7 @@ class Claude:
 
     def _blocks(self, blocks: tuple[_Block, ...]) -> Iterator[canon.Part]:
         """Yield a message's parts. A call and its result go together, by their ids or, in older exports, by their order."""
-        answered = {block.tool_use_id for block in blocks if block.type == "tool_result"}
+        answered = {block.tool_use_id for block in blocks if block.type == "tool_result" and block.tool_use_id}
         called: set[str] = set()
         waiting: list[str] = []
         for place, block in enumerate(blocks):

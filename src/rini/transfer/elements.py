@@ -80,7 +80,9 @@ def array_elements(stream: Readable) -> Iterator[bytes]:
                 yield b"".join(pieces)
                 pieces.clear()
                 size, seen = 0, True
-            elif depth == 0:
+            elif depth <= 0:
+                if depth < 0 or mark != 0x5D:
+                    raise Refusal("ends an array that is none")
                 _check(between, b"")
                 ended = True
         if in_string and place < len(chunk):  # a backslash, and what it escapes comes with the next chunk

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +26,7 @@ from rini.transfer.elements import LONGEST_BYTES, array_elements
 from rini.transfer.foreign import ForeignReader, Translation, elements_of
 from rini.transfer.items import File, Item, Reader
 from rini.transfer.lines import FORMAT, CutLine, EndLine, MemoryLine, MessageLine, SessionLine, SystemLine
-from rini.transfer.refusal import Refusal
+from rini.transfer.refusal import Refusal, decoded
 from rini.transfer.rini import RiniReader
 from rini.transfer.schemas import REASONS, Imported, ImportedSession, ImportFormat, LeftOut
 from rini.transfer.spool import Upload, abandoned
@@ -170,35 +171,16 @@ class Imports:
             archive = Archive(file, self._most_unpacked)
             if not archive.conversations:
                 raise Refusal("is an archive without a conversations.json")
-            found = next(elements_of(archive), b"{}")
-            return self._foreign(lambda: elements_of(archive), found, wanted, archive)
+            return _foreign(elements_of(archive), wanted, archive)
         if start.startswith(b"["):
-            place = file.tell()
-            found = next(array_elements(file), b"{}")
-            file.seek(place)
-            return self._foreign(lambda: array_elements(file), found, wanted, None)
+            return _foreign(array_elements(file), wanted, None)
         if not start.startswith(b"{"):
             raise Refusal("is neither a zip archive nor JSON: nothing that an export is")
         if _is_header(start):
             if wanted not in (None, "rini"):
                 raise Refusal(f"is Rini's own export, and format says {wanted}")
             return "rini", RiniReader(file, self._largest_file)
-        conversations = _in_object(file)
-        return self._foreign(lambda: iter(conversations), conversations[0] if conversations else b"{}", wanted, None)
-
-    def _foreign(
-        self,
-        conversations: Callable[[], Iterator[bytes]],
-        first: bytes,
-        wanted: ImportFormat | None,
-        archive: Archive | None,
-    ) -> tuple[ImportFormat, Reader]:
-        kind = wanted or _kind_of(first)
-        if kind is None:
-            raise Refusal("has conversations with neither ChatGPT's mapping nor Claude's chat_messages")
-        if kind == "rini":
-            raise Refusal("is not Rini's own export, as format says")
-        return kind, ForeignReader(conversations(), _TRANSLATIONS[kind](), archive)
+        return _foreign(iter(_in_object(file)), wanted, None)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -213,14 +195,23 @@ class _Format(msgspec.Struct, frozen=True):
 
 _format_json = msgspec.json.Decoder(_Format)
 _kind_json = msgspec.json.Decoder(_Kind)
-_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def _foreign(
+    conversations: Iterator[bytes], wanted: ImportFormat | None, archive: Archive | None
+) -> tuple[ImportFormat, Reader]:
+    """Return what reads the conversations, and their format, which the first of them tells."""
+    first = next(conversations, b"{}")
+    kind = wanted or _kind_of(first)
+    if kind is None:
+        raise Refusal("has conversations with neither ChatGPT's mapping nor Claude's chat_messages")
+    if kind == "rini":
+        raise Refusal("is not Rini's own export, as format says")
+    return kind, ForeignReader(chain((first,), conversations), _TRANSLATIONS[kind](), archive)
 
 
 def _kind_of(conversation: bytes) -> ImportFormat | None:
-    try:
-        found = _kind_json.decode(conversation)
-    except _ERRORS:
-        return None
+    found = decoded(_kind_json, conversation)
     if bytes(found.mapping):
         return "chatgpt"
     return "anthropic" if bytes(found.chat_messages) else None
@@ -230,7 +221,7 @@ def _is_header(start: bytes) -> bool:
     """Tell whether a file's first line is that of Rini's own export, of whichever version."""
     try:
         return _format_json.decode(start.partition(b"\n")[0]).format == FORMAT
-    except _ERRORS:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
 
 
@@ -239,10 +230,7 @@ def _in_object(file: BinaryIO) -> list[bytes]:
     data = file.read(LONGEST_BYTES + 1)
     if len(data) > LONGEST_BYTES:
         raise Refusal(f"is one object of more than {LONGEST_BYTES // 1024 // 1024} MiB, and no array of conversations")
-    try:
-        found = _kind_json.decode(data)
-    except _ERRORS:
-        raise Refusal("is not whole JSON, or no export: it may have been cut") from None
+    found = decoded(_kind_json, data)
     return [data] if found.conversations is None else [bytes(each) for each in found.conversations]
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from rini.canon import Message, Text, ToolCall, ToolResult
+from rini.errors import ContextTooLongError
 from rini.inference.estimate import conversation_tokens, text_tokens
 from rini.providers.windows import Window
 from rini.sessions.context import EMPTY, Cut, Path, Step
@@ -30,6 +31,8 @@ SURELY = 0.7
 SHORTENED_TO = 0.8
 """The share of what a provider refused as too long that is its room from then on, where it does not tell how long its context is."""
 
+MOST_SUMMARY_TOKENS = 2000
+
 LONGEST_QUESTION = 2000
 """Characters of a question that a note has, in the midst of whose answer the path was cut."""
 
@@ -51,9 +54,14 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     tools: int = 0
 
     @property
+    def said(self) -> tuple[Message, ...]:
+        """The messages beside the system's, as they are stored."""
+        return (*self.path.messages, *self.new)
+
+    @property
     def messages(self) -> tuple[Message, ...]:
         """The messages as they go to the model."""
-        return (*self.before, *takable(standing_for(self.path.cut, (*self.path.messages, *self.new))))
+        return (*self.before, *takable(standing_for(self.path.cut, self.said)))
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -73,12 +81,50 @@ class Size(msgspec.Struct, frozen=True):
         return self.tokens if self.counted else int(self.tokens * SURELY)
 
 
-class Fitted(msgspec.Struct, frozen=True):
-    """A conversation without its oldest steps, which are ``gone``; ``cut`` follows on the last of them."""
+class Reader(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is to read a conversation: a model, its context if that is known, and how long its answer may be."""
+
+    provider: str
+    model: str
+    window: Window | None = None
+    max_tokens: int | None = None
+
+    @property
+    def room(self) -> int:
+        """How many tokens a prompt may have."""
+        return (self.window or Window(LARGEST_WINDOW)).room(self.provider, self.max_tokens)
+
+    @property
+    def window_tokens(self) -> int | None:
+        """The context; None: not known."""
+        return None if self.window is None else self.window.tokens
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is given in a turn, and how large that was before anything was left out.
+
+    ``gone`` are the steps that this turn leaves out: the conversation's path begins with a new cut then. ``before_cut`` is the cut at
+    which it began before. ``wants_summary``: a summary of what is gone is to take its place.
+    """
 
     conversation: Conversation
-    gone: tuple[Step, ...]
-    cut: Cut
+    reader: Reader
+    size: Size
+    policy: Policy
+    gone: tuple[Step, ...] = ()
+    before_cut: Cut | None = None
+    wants_summary: bool = False
+
+    @property
+    def cut(self) -> Cut | None:
+        """Where the path begins; None: at its root."""
+        return self.conversation.path.cut
+
+    def with_cut(self, cut: Cut) -> "Reading":
+        """Return it with another cut at the same place."""
+        path = msgspec.structs.replace(self.conversation.path, cut=cut)
+        conversation = msgspec.structs.replace(self.conversation, path=path)
+        return msgspec.structs.replace(self, conversation=conversation, wants_summary=False)
 
 
 def standing_for(cut: Cut | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -136,40 +182,109 @@ def size_of(conversation: Conversation, provider: str, model: str) -> Size:
     return Size(estimate, estimate, 1.0, counted=False)
 
 
-def fits(size: Size, path: Path, room: int) -> bool:
-    """Return whether a conversation of that size has a place in ``room`` tokens."""
-    return size.tokens <= room and path.whole
+def fitted(conversation: Conversation, reader: Reader, policy: Policy) -> Reading:
+    """Return what ``reader`` is given of a conversation, by a session's policy.
+
+    Raises ContextTooLongError for what is too long beyond doubt, where nothing may go or what has to stay is too long already. Where
+    there is doubt the provider decides.
+    """
+    room, path = reader.room, conversation.path
+    size = size_of(conversation, reader.provider, reader.model)
+    reading = Reading(conversation=conversation, reader=reader, size=size, policy=policy)
+    if size.tokens <= room and path.whole:
+        return reading
+    shorter = None if policy == "refuse" else _shortened(reading, room, reader.window_tokens or LARGEST_WINDOW)
+    if shorter is not None and _at_least(shorter.conversation, size) <= room:
+        return shorter
+    if size.at_least > room or not path.whole:
+        raise _too_long(reading, shorter, room)
+    return shorter or reading
 
 
-def room_in(window: Window | None, provider: str, max_tokens: int | None) -> int:
-    """Return how many tokens a prompt may have."""
-    return (window or Window(LARGEST_WINDOW)).room(provider, max_tokens)
+def after_refusal(reading: Reading, told_window: int | None) -> Reading | None:
+    """Return less than a provider refused as too long; None where nothing may go, or nothing can.
+
+    ``told_window`` is the context that it told with its refusal.
+    """
+    if reading.policy == "refuse":
+        return None
+    conversation, reader = reading.conversation, reading.reader
+    sent = size_of(conversation, reader.provider, reader.model)
+    room = int(sent.tokens * SHORTENED_TO)
+    if told_window is not None:
+        room = min(room, Window(told_window).room(reader.provider, reader.max_tokens))
+    # The estimate was too low, by as much as is known.
+    ratio = max(sent.ratio, told_window / sent.tokens) if told_window is not None else sent.ratio
+    window = told_window or (sent.tokens if reader.window is None else min(sent.tokens, reader.window.tokens))
+    again = msgspec.structs.replace(reading, size=msgspec.structs.replace(sent, ratio=ratio))
+    shorter = _shortened(again, room, window)
+    # One call for a summary in a turn: the one that this turn has goes on standing for what it stood for.
+    return msgspec.structs.replace(shorter, wants_summary=False) if shorter is not None and reading.gone else shorter
 
 
-def shortened(
-    conversation: Conversation, size: Size, room: int, window_tokens: int, summary_tokens: int = 0
-) -> Fitted | None:
+def _shortened(reading: Reading, room: int, window_tokens: int) -> Reading | None:
     """Return the conversation without so many of its oldest turns that it fills half of ``room``; None where none can go.
 
-    ``summary_tokens`` are kept free for what stands for them. Where the last turn alone is longer, its own beginning goes too, but for
-    the question, which is noted.
+    Where the last turn alone is longer, its own beginning goes too, but for the question, which is noted.
     """
-    steps = conversation.path.steps
-    free = room / size.ratio - conversation_tokens(conversation.before) - conversation.tools
-    beside = conversation_tokens(conversation.new) + summary_tokens
+    conversation = reading.conversation
+    path, steps, ratio = conversation.path, conversation.path.steps, reading.size.ratio
+    summary = summary_tokens(window_tokens) if reading.policy == "compact" else 0
+    free = room / ratio - conversation_tokens(conversation.before) - conversation.tools
+    beside = conversation_tokens(conversation.new) + summary
     place = _place(conversation, free * LEFT_BY_A_CUT - beside, free - beside)
     if not place:
         return None
-    note = None if _begins_turn(conversation, place) else _note(steps[:place])
-    cut = Cut(
-        message_id=steps[place - 1].message_id,
-        summary=note,
-        reason=None,
-        window_tokens=window_tokens,
-        size_tokens=text_tokens(note or ""),
+    cut = _cut_after(conversation, place, window_tokens)
+    return msgspec.structs.replace(
+        reading,
+        conversation=msgspec.structs.replace(conversation, path=Path(steps=steps[place:], cut=cut)),
+        gone=steps[:place],
+        before_cut=path.cut,
+        wants_summary=reading.policy == "compact",
     )
-    path = Path(steps=steps[place:], cut=cut)
-    return Fitted(msgspec.structs.replace(conversation, path=path), steps[:place], cut)
+
+
+def _cut_after(conversation: Conversation, place: int, window_tokens: int) -> Cut:
+    """Return the cut after so many steps. What stood for the messages before them goes on standing for those."""
+    path = conversation.path
+    cut = Cut(message_id=path.steps[place - 1].message_id, window_tokens=window_tokens)
+    note = None if _begins_turn(conversation, place) else _note(path.steps[:place])
+    if note is not None:
+        return msgspec.structs.replace(cut, summary=note, size_tokens=text_tokens(note))
+    if path.cut is None or path.cut.provider is None:
+        return cut
+    before = path.cut
+    return msgspec.structs.replace(
+        cut, summary=before.summary, size_tokens=before.size_tokens, provider=before.provider, model=before.model
+    )
+
+
+def summary_tokens(window_tokens: int) -> int:
+    """Return about how many tokens a summary may have for a model with such a context."""
+    return min(window_tokens // 8, MOST_SUMMARY_TOKENS)
+
+
+def _at_least(conversation: Conversation, size: Size) -> float:
+    """Return how many tokens a conversation has beyond doubt, by what is known of the one that it was cut from."""
+    estimate = _fixed(conversation) + sum([step.tokens for step in conversation.path.steps])
+    return (estimate + conversation_tokens(conversation.new)) * size.ratio * SURELY
+
+
+def _too_long(reading: Reading, shorter: Reading | None, room: int) -> ContextTooLongError:
+    reader = reading.reader
+    if reading.policy == "refuse":
+        what = f"The conversation has about {reading.size.tokens} tokens, and this session is to be sent whole (context_policy refuse)"
+    elif shorter is None:
+        what = f"The question has about {reading.size.tokens} tokens with all that goes with it, and nothing of that can be left out"
+    else:
+        tokens = round(_at_least(shorter.conversation, reading.size) / SURELY)
+        what = f"The question has about {tokens} tokens with its instructions and tools, without any of the messages before it"
+    return ContextTooLongError(
+        f"{what}; the model '{reader.model}' reads {room} at most beside its answer.",
+        provider=reader.provider,
+        model=reader.model,
+    )
 
 
 def _fixed(conversation: Conversation) -> int:

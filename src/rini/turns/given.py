@@ -24,8 +24,15 @@ def read(target: Target, model: str, given: Given) -> Request:
     return msgspec.structs.replace(request, model=model, stream=given.stream)
 
 
-def instructions_apart(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """Return the instructions with which a request begins, and the messages that follow."""
+def instructions_apart(
+    messages: tuple[Message, ...], count: int | None = None
+) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the instructions with which a request begins, and the messages that follow.
+
+    So many they are as ``count`` says; None: all system and developer messages.
+    """
+    if count is not None:
+        return messages[:count], messages[count:]
     for place, message in enumerate(messages):
         if message.role not in ("system", "developer"):
             return messages[:place], messages[place:]

@@ -10,6 +10,7 @@ import msgspec
 
 from rini.canon import Message, Part, Text, Thinking, ToolCall, ToolResult
 from rini.kit.depth import is_deeper
+from rini.responses.items import is_deleted
 
 INVALID_JSON = "INVALID_JSON"
 """Under this name arguments that are no JSON object go back to a model, as Anthropic's guide to fine-grained tool streaming has it."""
@@ -28,24 +29,30 @@ def takable(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
     Calls have names and arguments that every provider takes. The same messages give the same ones again, whatever follows them.
     """
-    found: list[Message] = []
+    return tuple([message for _, message in taken(messages)])
+
+
+def taken(messages: tuple[Message, ...]) -> list[tuple[int, Message]]:
+    """Return the takable messages, each with its place among ``messages``."""
+    found: list[tuple[int, Message]] = []
     results: set[str] = set()
-    for message in reversed(messages):
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
         parts = message.parts
         if len(parts) == 1 and type(parts[0]) is Text and not parts[0].text.isspace():  # as nearly all are
             kept = message
         elif message.role == "assistant":
             kept = _with(message, _said(parts, results))
         else:
-            kept = _with(message, tuple([_plain(part) for part in parts]))
+            kept = _with(message, tuple([_plain(part) for part in parts if not is_deleted(part)]))
         if message.role == "assistant":
             results = set()
         else:
             results.update([part.call_id for part in parts if type(part) is ToolResult])
         if kept.parts:
-            found.append(kept)
+            found.append((place, kept))
     found.reverse()
-    return tuple(found)
+    return found
 
 
 def _said(parts: tuple[Part, ...], results: set[str]) -> tuple[Part, ...]:
@@ -59,7 +66,7 @@ def _said(parts: tuple[Part, ...], results: set[str]) -> tuple[Part, ...]:
 def _leads_nowhere(part: Part, results: set[str]) -> bool:
     if type(part) is Text:
         return part.signature is None and (not part.text or part.text.isspace())
-    return type(part) is ToolCall and part.id not in results
+    return (type(part) is ToolCall and part.id not in results) or is_deleted(part)
 
 
 def _with(message: Message, parts: tuple[Part, ...]) -> Message:

@@ -1,5 +1,7 @@
 """The first unit of work of a stored turn."""
 
+from collections.abc import Container
+
 import msgspec
 from sqlalchemy.engine import Connection
 
@@ -7,9 +9,12 @@ from rini.canon import Image, Message, Text, ToolResult, plain_text
 from rini.db import AnyRow
 from rini.memory.selection import NOTHING, select
 from rini.providers.vision import image_limits
+from rini.responses import repository as responses
 from rini.sessions import messages, repository
+from rini.sessions.context import keep_system_text, read_path, store_cut
+from rini.sessions.marks import labels_of
 from rini.turns import runs
-from rini.turns.history import takable
+from rini.turns.context import Conversation, Reader, fitted
 from rini.turns.values import Ask, Loaded
 
 
@@ -19,26 +24,41 @@ class Busy(msgspec.Struct, frozen=True):
     answer_id: int
 
 
-def load(connection: Connection, ask: Ask, worker_id: str, memory_tokens: int) -> Loaded | Busy:
+def load(
+    connection: Connection,
+    ask: Ask,
+    reader: Reader,
+    tools: int,
+    worker_id: str,
+    memory_tokens: int,
+    known: Container[str],
+) -> Loaded | Busy:
     """Read what the model is to know, at most ``memory_tokens`` of memory among it, and store the question and the place of its answer.
 
+    ``tools`` is about how many tokens the declarations of the tools have. System texts whose digests are ``known`` are stored already.
+    What is too long for the reader is left out, and where that is summarised (``wants_summary``) the cut is not stored yet.
+
     The tip of the branch moves to the answer when that is there: a question that failed is not in the way of the next one.
-    Raises NotFoundError, InvalidRequestError, AnswerRunningError, and NoVisionError where the model cannot read the images that the
+    Raises NotFoundError, InvalidRequestError, AnswerRunningError, ContextTooLongError, and NoVisionError where the model cannot read the images that the
     conversation has.
     """
     session = _session(connection, ask)
     if ask.continues_branch and (running := runs.holder(connection, session.id)) is not None:
         return Busy(running)
     above = None if ask.at_root else messages.parent_of(connection, session, ask.answers or ask.parent_message_id)
-    conversation = takable((*messages.context(connection, above), *ask.messages))
-    if any(type(part) is Image for message in conversation for part in message.parts):
-        image_limits(ask.provider, ask.model)
+    # Twice of what fits is read: what goes is to be summarised.
+    path = read_path(connection, above, reader.window_tokens, 2 * reader.room)
     memory = NOTHING
     if session.memory_mode != "disabled" and memory_tokens:
         memory = select(connection, ask.user_id, session.id, memory_tokens)
     system = "\n\n".join(text for text in (session.system_prompt, memory.text) if text)
     before = (Message("system", (Text(system),)), *ask.instructions) if system else ask.instructions
-    question = _store_question(connection, ask, session.id, above)
+    conversation = Conversation(before=before, path=path, new=ask.messages, tools=tools)
+    reading = fitted(conversation, reader, ask.context_policy or session.context_policy)
+    if any(type(part) is Image for message in reading.conversation.said for part in message.parts):
+        image_limits(ask.provider, ask.model)
+    digest = keep_system_text(connection, ask.user_id, before, known)
+    question, first_id = _store_question(connection, ask, session.id, above)
     answer_id = messages.open_answer(
         connection,
         session_id=session.id,
@@ -46,16 +66,31 @@ def load(connection: Connection, ask: Ask, worker_id: str, memory_tokens: int) -
         parent_message_id=above if question is None else question.id,
         provider=ask.provider,
         model=ask.model,
+        system_digest=digest,
+        cut_id=None if path.cut is None else path.cut.id,
     )
+    if reading.gone and reading.cut is not None and not reading.wants_summary:
+        reading = reading.with_cut(store_cut(connection, ask.user_id, reading.cut, answer_id))
+    if ask.response is not None:
+        responses.insert(
+            connection,
+            ask.response,
+            answer_id=answer_id,
+            user_id=ask.user_id,
+            first_input_id=first_id,
+            previous_id=above,
+        )
     runs.begin(connection, answer_id, session.id, worker_id, holds_session=ask.continues_branch)
     return Loaded(
         session_id=session.id,
-        messages=(*before, *conversation),
+        reading=reading,
         question=question,
         answer_id=answer_id,
         head_id=session.head_message_id,
         memory_ids=memory.ids,
+        system_digest=digest,
         moves_head=ask.moves_head,
+        labels=() if ask.answers is None else tuple(labels_of(connection, [ask.answers]).get(ask.answers, ())),
     )
 
 
@@ -69,10 +104,16 @@ def _session(connection: Connection, ask: Ask) -> AnyRow:
     return repository.get_locked(connection, ask.user_id, ask.session_id or "")
 
 
-def _store_question(connection: Connection, ask: Ask, session_id: str, above: int | None) -> AnyRow | None:
-    """Store the messages that were asked, each below the one before, and return the last; without any the one that is ``above``."""
+def _store_question(
+    connection: Connection, ask: Ask, session_id: str, above: int | None
+) -> tuple[AnyRow | None, int | None]:
+    """Store the messages that were asked, each below the one before; return the last, and the first's id.
+
+    Without any the last is the one that is ``above``.
+    """
     if not ask.messages:
-        return None if above is None else messages.get(connection, ask.user_id, above)
+        return None if above is None else messages.get(connection, ask.user_id, above), None
+    first_id: int | None = None
     question: AnyRow | None = None
     for asked in ask.messages:
         file = ask.file if asked is ask.messages[-1] else None
@@ -90,7 +131,8 @@ def _store_question(connection: Connection, ask: Ask, session_id: str, above: in
             mime_type=file.mime_type if file else None,
         )
         above = question.id
-    return question
+        first_id = first_id or question.id
+    return question, first_id
 
 
 def _shown(message: Message) -> str:

@@ -142,6 +142,18 @@ class RunningCall:
         self.answered = True
         self.meter.close("complete", self.outgoing, self._whole)
 
+    def again(self, outgoing: Outgoing, loaded: Loaded, meter: Meter, error: RiniError) -> "RunningCall":
+        """Return the call in place of this one, which its provider refused with ``error``."""
+        return RunningCall(
+            self.target,
+            outgoing,
+            loaded,
+            meter,
+            self._journal,
+            earlier=self.close("refused", error),
+            given=self._given,
+        )
+
     def pause(self, results: tuple[ToolResult, ...] = (), tool_ms: int = 0) -> None:
         """Note that the turn goes on with a tool, or with its ``results``: on the disk before the client sees them."""
         self._results = results
@@ -160,7 +172,7 @@ class RunningCall:
             self._headers = stream.headers
             metrics.stream_opened()
             try:
-                if not self.earlier:
+                if not self._before:
                     await listener.begin(self.beginning)
                 while (piece := await self._read(stream)) is not None:
                     await self._take(*piece, listener)

@@ -14,7 +14,7 @@ NOT_CALLED = "Not called: one tool is called in a turn, and another one was aske
 LONGEST_ID = 1000
 """Characters of a tool call's id. Some gateways carry a provider's signature in it."""
 
-_CUT_OFF = frozenset({"length", "context_full", "safety", "refusal", "malformed"})
+CUT_OFF = frozenset({"length", "context_full", "safety", "refusal", "malformed"})
 _FORBIDDEN = ToolChoice("none")
 
 
@@ -42,7 +42,7 @@ def calls_of(reply: Reply) -> tuple[ToolCall, ...]:
 
 def calls_to_make(reply: Reply) -> tuple[ToolCall, ...]:
     """Return the tool calls that the model waits for: none where its answer was cut off, and maybe a call's arguments with it."""
-    return () if not reply.choices or reply.choices[0].finish_reason in _CUT_OFF else calls_of(reply)
+    return () if not reply.choices or reply.choices[0].finish_reason in CUT_OFF else calls_of(reply)
 
 
 class CallIds:

@@ -1,4 +1,4 @@
-"""A turn, from top to bottom: load, call, settle.
+"""A turn, from top to bottom: load, fit, call, settle.
 
 Nothing is held while the provider is called: no transaction, no connection. The question is stored before the call; the answer and its
 ledger row before the last bytes leave. A turn that breaks off settles what had come.
@@ -14,24 +14,33 @@ from sqlalchemy import exc
 from rini.canon import Reply, Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
 from rini.errors import (
+    ContextTooLongError,
     NotFoundError,
     RiniError,
     StorageUnavailableError,
     TurnCancelledError,
     UnsupportedParameterError,
 )
+from rini.inference.estimate import tools_tokens
 from rini.inference.meter import Meter
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Router, Target
+from rini.inference.window import window_of
+from rini.kit import lasting
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
 from rini.providers.parameters import request_with
+from rini.providers.windows import told_window
+from rini.sessions.context import store_cut
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
 from rini.turns import thoughts
+from rini.turns.compaction import compacted
+from rini.turns.context import Reader, Reading, after_refusal
 from rini.turns.given import as_it_came, instructions_apart, left_headers, read
 from rini.turns.images import Images
 from rini.turns.journal import Journal
+from rini.turns.known_texts import KnownTexts
 from rini.turns.load import Busy, load
 from rini.turns.queueing import Place, Queues
 from rini.turns.register import Register
@@ -79,6 +88,7 @@ class Turns:
         self._toolbox = toolbox
         self._register = register
         self._memory_tokens = memory_tokens
+        self._system_texts = KnownTexts()
         self._queues = Queues(queue_seconds, register.end)
         self._ending: set[asyncio.Task[Any]] = set()
         self._late: set[asyncio.Task[None]] = set()
@@ -99,7 +109,11 @@ class Turns:
         running = self._register.running(call.loaded)
         try:
             with running:
-                await call.run(self._transport, listener)
+                try:
+                    await call.run(self._transport, listener)
+                except ContextTooLongError as error:
+                    call = await self._again(ask, call, error)
+                    await call.run(self._transport, listener)
                 if offer is not None and (calls := calls_to_make(call.reply)):
                     results = await self._use(offer, call, calls, listener)
                     call = self._go_on(ask, call, results)
@@ -148,9 +162,12 @@ class Turns:
         loaded = None
         if ask.stored:
             # A client that leaves meanwhile leaves no file behind that no message names.
-            ask, loaded = await (self._load(ask, place) if ask.image is None else self._keep(ask, place))
+            reader = _reader(target, request)
+            tools = 0 if offer is None else tools_tokens(offer.tools)
+            ask, loaded = await (self._load if ask.image is None else self._keep)(ask, reader, tools, place)
         try:
             if loaded is not None:
+                loaded = await self._fit(ask, loaded)
                 request = msgspec.structs.replace(request, messages=await self._images.shown(ask, loaded.messages))
             request = offering(request, offer, ask.provider) if loaded is not None or offer is not None else request
             meter = self._meter(ask, target, stream=stream)
@@ -178,10 +195,11 @@ class Turns:
     async def _begin_given_in_session(self, ask: Ask, given: Given, target: Target, place: Place | None) -> RunningCall:
         """Begin with new messages in the client's own format, before which come those that are stored."""
         request = read(target, ask.model, given)
-        instructions, messages = instructions_apart(request.messages)
+        instructions, messages = instructions_apart(request.messages, given.instructions)
         ask = msgspec.structs.replace(ask, instructions=instructions, messages=messages)
-        ask, loaded = await self._load(ask, place)
+        ask, loaded = await self._load(ask, _reader(target, request), tools_tokens(request.tools), place)
         try:
+            loaded = await self._fit(ask, loaded)
             shown = await self._images.shown(ask, loaded.messages)
             outgoing = Outgoing.of(target, msgspec.structs.replace(request, messages=shown))
             outgoing.dropped = tuple(left_headers(given))
@@ -204,23 +222,29 @@ class Turns:
             provider=ask.provider,
         )
 
-    async def _load(self, ask: Ask, place: Place | None) -> tuple[Ask, Loaded]:
+    async def _load(self, ask: Ask, reader: Reader, tools: int, place: Place | None) -> tuple[Ask, Loaded]:
         """Load, when no other process answers the session's current branch. Raises RiniError."""
+        known = self._system_texts.of(ask.user_id)
+        worker_id = self._register.worker_id
         while True:
-            loading = self._to_its_end(self._database.write(load, ask, self._register.worker_id, self._memory_tokens))
+            work = self._database.write(load, ask, reader, tools, worker_id, self._memory_tokens, known)
+            loading = self._to_its_end(work)
             try:
                 found = await asyncio.shield(loading)
             except asyncio.CancelledError:
                 loading.add_done_callback(self._abandon_loaded)
                 raise
             if not isinstance(found, Busy):
+                if found.question is not None:
+                    lasting.note()  # it is stored, whatever becomes of the answer
                 if place is not None:
                     place.holds(found.answer_id)
+                self._system_texts.add(ask.user_id, found.system_digest)
                 return ask, found
             assert place is not None
             await place.wait_for(found.answer_id)
 
-    async def _keep(self, ask: Ask, place: Place | None) -> tuple[Ask, Loaded]:
+    async def _keep(self, ask: Ask, reader: Reader, tools: int, place: Place | None) -> tuple[Ask, Loaded]:
         """Keep the question's image, and load."""
         keeping = self._to_its_end(self._images.kept(ask))
         try:
@@ -229,10 +253,56 @@ class Turns:
             keeping.add_done_callback(self._forget_kept)
             raise
         try:
-            return await self._load(ask, place)
+            return await self._load(ask, reader, tools, place)
         except RiniError:
             await asyncio.shield(self._to_its_end(self._images.forget(ask)))
             raise
+
+    async def _fit(self, ask: Ask, loaded: Loaded) -> Loaded:
+        """Have what is left out summarised, where that is wanted; what is not summarised is left out all the same.
+
+        Raises TurnCancelledError, NotFoundError.
+        """
+        if not loaded.reading.wants_summary:
+            return loaded
+        with self._register.running(loaded) as running:
+            try:
+                return await self._compacted(ask, loaded, loaded.reading)
+            except asyncio.CancelledError:
+                if running.ending is None:
+                    raise
+                _uncancel()
+                raise TurnCancelledError(f"The answer was {running.ending} before the model began it.") from None
+
+    async def _compacted(self, ask: Ask, loaded: Loaded, reading: Reading) -> Loaded:
+        """Have what ``reading`` leaves out summarised, if that is wanted, and store the cut at which the answer's path begins."""
+        cut = reading.cut
+        assert cut is not None
+        if reading.wants_summary:
+            cut = await compacted(self._take_apart, ask, loaded.session_id, reading)
+        storing = self._to_its_end(self._database.write(store_cut, ask.user_id, cut, loaded.answer_id))
+        try:
+            cut = await asyncio.shield(storing)
+        except exc.IntegrityError:
+            raise NotFoundError("The messages before the question were deleted meanwhile.") from None
+        return msgspec.structs.replace(loaded, reading=reading.with_cut(cut))
+
+    async def _take_apart(self, ask: Ask) -> Answer:
+        return await self._take(ask, None, None)
+
+    async def _again(self, ask: Ask, call: RunningCall, error: ContextTooLongError) -> RunningCall:
+        """Return the call with less to read than its provider refused. Raises ``error`` where nothing can be left out."""
+        loaded = call.loaded
+        reading = None if loaded is None else after_refusal(loaded.reading, told_window(error.detail))
+        if loaded is None or reading is None or call.begun:
+            raise error
+        loaded = await self._compacted(ask, loaded, reading)
+        shown = await self._images.shown(ask, loaded.messages)
+        outgoing = Outgoing.of(call.target, msgspec.structs.replace(call.outgoing.request, messages=shown))
+        outgoing.dropped = tuple(left_headers(ask.given)) if ask.given is not None else ()
+        meter = self._meter(ask, call.target, stream=outgoing.stream)
+        _log.info("context_cut_and_asked_again", provider=ask.provider, model=ask.model, request_id=ask.request_id)
+        return call.again(outgoing, loaded, meter, error)
 
     def _forget_kept(self, keeping: "asyncio.Task[Ask]") -> None:
         if not keeping.cancelled() and keeping.exception() is None:
@@ -278,7 +348,7 @@ class Turns:
         )
 
     def _meter(self, ask: Ask, target: Target, *, stream: bool) -> Meter:
-        return Meter(
+        meter = Meter(
             self._prices,
             target,
             ask.model,
@@ -287,6 +357,8 @@ class Turns:
             stream=stream,
             request_id=ask.request_id,
         )
+        meter.record.session_id = ask.booked_to
+        return meter
 
     def _settling_of(self, call: RunningCall, outcome: Outcome, error: RiniError | None = None) -> asyncio.Task[Answer]:
         return self._to_its_end(self._settle(call, outcome, error))
@@ -383,6 +455,15 @@ class Turns:
                 pass
             return
         _log.error("answer_not_kept", session_id=settlement.session_id)
+
+
+def _reader(target: Target, request: Request) -> Reader:
+    return Reader(
+        provider=target.provider.name,
+        model=request.model,
+        window=window_of(target.provider.name, request.model),
+        max_tokens=request.max_tokens,
+    )
 
 
 def _reason(outcome: Outcome, error: RiniError | None) -> str | None:

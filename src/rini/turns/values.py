@@ -8,6 +8,8 @@ import msgspec
 from rini.canon import Event, Message, Part, Reply, ToolCall, ToolResult
 from rini.db import AnyRow
 from rini.inference.outgoing import Outgoing
+from rini.responses.repository import Record
+from rini.turns.context import Policy, Reading
 from rini.usage.usage_record import UsageRecord
 from rini.wire.codec import Codec
 
@@ -31,6 +33,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     """A whole request in the client's own wire format, that of ``codec``.
 
     ``passes`` is its body as a provider of the same format gets it, None where only a translation will do; ``headers`` go with it.
+    Of a stored turn so many leading messages are ``instructions`` of this turn alone; None: all system messages with which it begins.
     """
 
     codec: Codec
@@ -38,6 +41,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     passes: bytes | None = None
     headers: Mapping[str, str] = {}
+    instructions: int | None = None
 
 
 IfBusy = Literal["queue", "reject", "interrupt"]
@@ -61,7 +65,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
 
     ``at_root`` begins the tree anew. ``answers`` is a stored question that gets one more answer; then there are no messages. ``instructions`` are system messages that
-    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip.
+    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip. ``context_policy`` is for this turn
+    what the session's is for others; a call that is not stored is ``booked_to`` a session. ``response`` is what is kept of a request for
+    one of OpenAI's stored responses.
     """
 
     user_id: int
@@ -84,6 +90,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     instructions: tuple[Message, ...] = ()
     if_busy: IfBusy = "queue"
     moves_head: bool = True
+    context_policy: Policy | None = None
+    booked_to: str | None = None
+    response: Record | None = None
 
     @property
     def stored(self) -> bool:
@@ -98,18 +107,25 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What the turn found: all that the model is to read, the question as it was stored, and the answer's id.
+    """What the turn found: what the model is to read, the question as it was stored, and the answer's id.
 
-    ``head_id`` is where the session's head was; ``question`` is None where there is nothing above the answer.
+    ``system_digest`` names the stored text of the system messages. ``head_id`` is where the session's head was; ``question`` is None where there is nothing above the answer.
     """
 
     session_id: str
-    messages: tuple[Message, ...]
+    reading: Reading
     question: AnyRow | None
     answer_id: int
     head_id: int | None
     memory_ids: tuple[int, ...] = ()
+    system_digest: str | None = None
     moves_head: bool = True
+    labels: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All that the model is to read."""
+        return self.reading.conversation.messages
 
 
 class Begun(msgspec.Struct, frozen=True):

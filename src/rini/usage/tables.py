@@ -41,6 +41,12 @@ usage_records = sa.Table(
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.UniqueConstraint("call_id"),
     sa.Index("ix_usage_records_user_id_created_at", "user_id", "created_at"),
+    sa.Index(
+        "ix_usage_records_message_id",
+        "message_id",
+        sqlite_where=sa.text("message_id IS NOT NULL"),
+        postgresql_where=sa.text("message_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

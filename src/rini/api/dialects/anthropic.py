@@ -11,8 +11,8 @@ from rini.api.dialects.dialect import Asked, changed, failed
 from rini.api.lean import decode_body
 from rini.canon import Failure, Reply
 from rini.errors import InvalidRequestError, NoThreadsError
-from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
+from rini.turns.values import Begun
 from rini.wire.anthropic import ANTHROPIC
 from rini.wire.codec import Codec, StreamEncoder
 
@@ -69,11 +69,11 @@ class AnthropicMessages:
                 found[key] = f"{found[key]}, {text}" if key in found else text
         return found
 
-    def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:  # noqa: ARG002
+    def reply(self, asked: Asked, reply: Reply, begun: Begun) -> bytes:  # noqa: ARG002
         """Return a whole answer."""
         return self.codec.encode_reply(reply)
 
-    def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
+    def encoder(self, asked: Asked, begun: Begun) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one."""
         return self.codec.stream_encoder()
 

@@ -17,6 +17,7 @@ from rini.api.dialects.anthropic import AnthropicMessages
 from rini.api.dialects.dialect import JSON, NO_HEADERS, Asked, changed
 from rini.api.dialects.gemini_names import check_same_model, resource
 from rini.api.dialects.openai_responses import OpenAIResponses
+from rini.api.dialects.openai_state import States
 from rini.api.lean import ClientLeftError, decode_body, read_body, while_connected
 from rini.errors import ShuttingDownError
 from rini.inference.count import CountAsk, Counted, Counting
@@ -86,7 +87,7 @@ class OpenAITokenCount:
         self._responses = OpenAIResponses()
 
     def read(self, scope: Scope, body: bytes) -> Asked:
-        """Return what is asked. Raises InvalidRequestError, UnsupportedParameterError for what needs stored answers."""
+        """Return what is asked. Raises InvalidRequestError."""
         return self._responses.read(scope, body)
 
     def passed(self, asked: Asked, model: str) -> bytes:
@@ -129,8 +130,16 @@ class GeminiTokenCount:
 class CountEndpoint:
     """Answers one dialect's requests to count."""
 
-    def __init__(self, dialect: CountDialect, counting: Counting, access: Access, names: ModelNames) -> None:
+    def __init__(
+        self,
+        dialect: CountDialect,
+        counting: Counting,
+        access: Access,
+        names: ModelNames,
+        states: States | None = None,
+    ) -> None:
         self._dialect = dialect
+        self._states = states
         self._counting = counting
         self._access = access
         self._names = names
@@ -143,6 +152,9 @@ class CountEndpoint:
             asked = dialect.read(scope, await read_body(receive))
             name = await self._names.resolve(caller.user_id, asked.name)
             caller.check_model(name.provider, name.model)
+            if self._states is not None:
+                whole = await self._states.whole(caller.user_id, asked.body)
+                asked = msgspec.structs.replace(asked, body=whole)
             ask = CountAsk(
                 user_id=caller.user_id,
                 provider=name.provider,

@@ -9,7 +9,8 @@ from starlette.types import Scope
 from rini.api.dialects.sessions import InSession
 from rini.api.lean import decode_body
 from rini.canon import Failure, Reply, StreamFailure
-from rini.inference.outgoing import Outgoing
+from rini.responses.repository import Record
+from rini.turns.values import Begun
 from rini.wire.codec import Codec, StreamEncoder
 
 JSON = b"application/json"
@@ -26,6 +27,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     ``hides_usage`` says that the client did not ask for the usage in the stream, ``json_array`` that it wants an array in place of
     server-sent events. ``session`` is the one that the body names, where the dialect has such.
+
+    ``stores`` says that the answer becomes a stored response, ``stored`` is what is kept of its request then, ``instructions`` how many
+    of its messages are this turn's alone, ``hides_proofs`` that the client did not ask for encrypted thoughts.
     """
 
     name: str
@@ -34,6 +38,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     hides_usage: bool = False
     json_array: bool = False
     session: InSession | None = None
+    stores: bool = False
+    stored: Record | None = None
+    instructions: int | None = None
+    hides_proofs: bool = False
 
 
 class Dialect(Protocol):
@@ -57,11 +65,11 @@ class Dialect(Protocol):
         """Return the request's headers that belong to the format and go on to a provider of the same one."""
         ...
 
-    def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:
+    def reply(self, asked: Asked, reply: Reply, begun: Begun) -> bytes:
         """Return a whole answer of another format's provider."""
         ...
 
-    def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:
+    def encoder(self, asked: Asked, begun: Begun) -> StreamEncoder:
         """Return the encoder of a streamed one."""
         ...
 

@@ -9,7 +9,8 @@ from rini.accounts.access import Access
 from rini.api.allowed import only_allowed
 from rini.api.credentials import current_caller
 from rini.api.dialects.answer import content_type_of, head, request_id_in
-from rini.api.dialects.dialect import JSON, Dialect
+from rini.api.dialects.dialect import JSON, Asked, Dialect
+from rini.api.dialects.openai_state import States
 from rini.api.dialects.sessions import InSession, session_in
 from rini.api.dialects.stream import DialectStream
 from rini.api.lean import ClientLeftError, read_body, while_connected
@@ -27,8 +28,11 @@ STATELESS = InSession()
 class DialectEndpoint:
     """Answers requests of one dialect."""
 
-    def __init__(self, dialect: Dialect, turns: Turns, access: Access, names: ModelNames) -> None:
+    def __init__(
+        self, dialect: Dialect, turns: Turns, access: Access, names: ModelNames, states: States | None = None
+    ) -> None:
         self._dialect = dialect
+        self._states = states
         self._turns = turns
         self._access = access
         self._names = names
@@ -42,7 +46,10 @@ class DialectEndpoint:
             caller.check_model(name.provider, name.model)
             if caller.models is not None:
                 asked = msgspec.structs.replace(asked, body=only_allowed(caller, name, asked.body))
-            session = asked.session or session_in(scope) or STATELESS
+            session = session_in(scope)
+            if asked.stores and self._states is not None:
+                asked = await self._states.placed(caller.user_id, name, asked, session)
+            session = asked.session or session or STATELESS
             ask = Ask(
                 user_id=caller.user_id,
                 provider=name.provider,
@@ -54,12 +61,14 @@ class DialectEndpoint:
                 new_session=session.new_session,
                 parent_message_id=session.parent_message_id,
                 if_busy=session.if_busy,
+                response=asked.stored,
                 given=Given(
                     codec=self._dialect.codec,
                     body=asked.body,
                     stream=asked.stream,
                     passes=self._dialect.passed(asked, name.provider, name.model),
                     headers=self._dialect.headers(scope),
+                    instructions=asked.instructions,
                 ),
             )
             headers = request_id_in(self._dialect.request_id, scope)
@@ -68,7 +77,7 @@ class DialectEndpoint:
                 await while_connected(receive, lambda: self._stream(ask, stream))
             else:
                 answer = await while_connected(receive, lambda: self._whole(ask))
-                await self._send(answer, send, headers)
+                await self._send(asked, answer, send, headers)
         except ClientLeftError:
             return
 
@@ -80,7 +89,7 @@ class DialectEndpoint:
                 raise ShuttingDownError from None
             raise
 
-    async def _send(self, answer: Answer, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    async def _send(self, asked: Asked, answer: Answer, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         begun = answer.begun
         outgoing = begun.outgoing
         kind = JSON
@@ -90,11 +99,11 @@ class DialectEndpoint:
             kind = content_type_of(begun.headers)
         else:
             reply, wire = answer.reply, self._dialect.codec.name
-            if outgoing.wire != wire:
+            if outgoing.wire != wire or asked.hides_proofs:
                 reply = unproven(reply)
-                if logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
-                    reply = logprobs.translated(reply, outgoing.wire, wire)
-            body = self._dialect.reply(reply, outgoing)
+            if outgoing.wire != wire and logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
+                reply = logprobs.translated(reply, outgoing.wire, wire)
+            body = self._dialect.reply(asked, reply, begun)
         await send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, headers, len(body))})
         await send({"type": "http.response.body", "body": body})
 

@@ -9,8 +9,8 @@ from starlette.types import Scope
 from rini.api.dialects.dialect import NO_HEADERS, Asked, changed, failed
 from rini.api.lean import decode_body
 from rini.canon import Failure, Reply
-from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
+from rini.turns.values import Begun
 from rini.wire.codec import Codec, StreamEncoder
 from rini.wire.gemini import GeminiCodec
 
@@ -54,11 +54,11 @@ class Gemini:
         """Return none."""
         return NO_HEADERS
 
-    def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:  # noqa: ARG002
+    def reply(self, asked: Asked, reply: Reply, begun: Begun) -> bytes:  # noqa: ARG002
         """Return a whole answer."""
         return self.codec.encode_reply(reply)
 
-    def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
+    def encoder(self, asked: Asked, begun: Begun) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one: server-sent events, or an array where the client did not ask for these."""
         return self._gemini.stream_encoder(json_array=asked.json_array)
 

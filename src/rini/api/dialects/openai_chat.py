@@ -10,8 +10,8 @@ from rini.api.dialects.dialect import NO_HEADERS, Asked, changed, failed
 from rini.api.lean import decode_body
 from rini.canon import Failure, Reply
 from rini.errors import InvalidRequestError
-from rini.inference.outgoing import Outgoing
 from rini.providers.catalog import PROVIDERS
+from rini.turns.values import Begun
 from rini.wire.codec import Codec, StreamEncoder
 from rini.wire.openai_chat import OPENAI_CHAT
 
@@ -66,11 +66,11 @@ class OpenAIChat:
         """Return none: organisation and project belong to a key, and the key is the user's stored one."""
         return NO_HEADERS
 
-    def reply(self, reply: Reply, outgoing: Outgoing) -> bytes:  # noqa: ARG002
+    def reply(self, asked: Asked, reply: Reply, begun: Begun) -> bytes:  # noqa: ARG002
         """Return a whole answer."""
         return self.codec.encode_reply(reply)
 
-    def encoder(self, asked: Asked, outgoing: Outgoing) -> StreamEncoder:  # noqa: ARG002
+    def encoder(self, asked: Asked, begun: Begun) -> StreamEncoder:  # noqa: ARG002
         """Return the encoder of a streamed one."""
         return self.codec.stream_encoder(include_usage=not asked.hides_usage)
 

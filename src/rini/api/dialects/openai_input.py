@@ -47,7 +47,7 @@ class Input:
     async def resolved(self, user_id: int, items: Sequence[Json]) -> list[Json] | None:
         """Return the items with what they refer to; None where they refer to nothing. Raises InvalidRequestError, NotFoundError."""
         for place, item in enumerate(items):
-            if "role" in item and "content" not in item:
+            if "content" not in item and item.get("type", "message") == "message" and "role" in item:
                 raise InvalidRequestError(f"input[{place}].content: is missing.")
         references = [named for item in items if (named := _referred(item)) is not None]
         if not references and not any(_is_sealed(item) for item in items):

@@ -19,6 +19,8 @@ PARENT = b"x-rini-parent"
 IF_BUSY = b"x-rini-if-busy"
 QUESTION = b"x-rini-question"
 ANSWER = b"x-rini-answer"
+CONTEXT = b"x-rini-context"
+"""Says after which message the model began to read, where it was not given the whole conversation."""
 
 NEW = "new"
 _WAYS: tuple[str, ...] = get_args(IfBusy)
@@ -59,10 +61,15 @@ def session_in(scope: Scope) -> InSession | None:
 
 
 def told_of(loaded: Loaded) -> list[tuple[bytes, bytes]]:
-    """Return the headers that name the session, the question and the answer."""
+    """Return the headers that name the session, the question and the answer, and say what was left out."""
     headers = [(SESSION, loaded.session_id.encode()), (ANSWER, b"%d" % loaded.answer_id)]
     if loaded.question is not None:
         headers.append((QUESTION, b"%d" % loaded.question.id))
+    cut = loaded.reading.cut
+    if cut is not None:
+        summary = b"true" if cut.provider is not None else b"false"
+        reason = b"" if cut.reason is None else b"; reason=" + cut.reason.encode()
+        headers.append((CONTEXT, b"cut=%d; after=%d; summary=%s%s" % (cut.id or 0, cut.message_id, summary, reason)))
     return headers
 
 

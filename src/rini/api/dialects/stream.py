@@ -42,12 +42,12 @@ class DialectStream:
         """Open the answer."""
         outgoing = begun.outgoing
         if not outgoing.passes:
-            self._encoder = self._dialect.encoder(self._asked, outgoing)
+            self._encoder = self._dialect.encoder(self._asked, begun)
             wire = self._dialect.codec.name
-            if outgoing.wire != wire:
+            if outgoing.wire != wire or self._asked.hides_proofs:
                 self._unproving = Unproving()
-                if logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
-                    self._logprobs = logprobs.LogprobsTranslation(outgoing.wire, wire)
+            if outgoing.wire != wire and logprobs.are_wanted(outgoing.request, outgoing.wire, wire):
+                self._logprobs = logprobs.LogprobsTranslation(outgoing.wire, wire)
         kind = JSON if self._asked.json_array else EVENT_STREAM
         await self._send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, self._headers)})
         self.begun = True

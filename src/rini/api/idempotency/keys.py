@@ -10,8 +10,8 @@ from sqlalchemy.engine import Connection
 
 from rini.api.idempotency.tables import idempotency_keys
 from rini.kit.clock import now
-from rini.turns.runs import LIVE_FOR
 from rini.turns.tables import workers
+from rini.turns.workers import LIVE_FOR
 
 KEPT_FOR = timedelta(hours=24)
 SWEPT_AT_ONCE = 500
@@ -32,7 +32,12 @@ _find = (
 _finish = (
     idempotency_keys.update()
     .where(_mine)
-    .values(worker_id=None, status=sa.bindparam("its_status"), headers=sa.bindparam("its_headers"), body=sa.bindparam("its_body"))
+    .values(
+        worker_id=None,
+        status=sa.bindparam("its_status"),
+        headers=sa.bindparam("its_headers"),
+        body=sa.bindparam("its_body"),
+    )
 )
 _leave = idempotency_keys.update().where(_mine).values(worker_id=None)
 _free = idempotency_keys.delete().where(_mine)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import exc
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api.credentials import current_caller
@@ -14,7 +14,7 @@ from rini.api.idempotency import keys
 from rini.api.idempotency.keys import Found, Headers, Kept, Key
 from rini.api.idempotency.request import ReadRequest
 from rini.api.lean import ClientLeftError, while_connected
-from rini.api.routes import LeanRoutes, Render
+from rini.api.routes import Answering
 from rini.db import Database
 from rini.errors import (
     BodyTooLargeError,
@@ -22,6 +22,7 @@ from rini.errors import (
     IdempotencyInterruptedError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    NotAuthenticatedError,
     RiniError,
     ShuttingDownError,
     StorageUnavailableError,
@@ -38,7 +39,6 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 """How often it is looked whether another process has answered."""
 
-SWEEP_SECONDS = 600.0
 SECRET = frozenset({"/users", "/users/me/tokens"})
 """Whose answers hold what is stored nowhere in the clear."""
 
@@ -65,7 +65,7 @@ class _Claim(NamedTuple):
 class Idempotency:
     """Passes on what has no key. One for each process; ``worker_id`` is its name in the table of workers."""
 
-    def __init__(self, app: LeanRoutes, database: Database, access: Access, worker_id: str, most_read: int) -> None:
+    def __init__(self, app: Answering, database: Database, access: Access, worker_id: str, most_read: int) -> None:
         self._app = app
         self._database = database
         self._access = access
@@ -73,10 +73,9 @@ class Idempotency:
         self._most_read = most_read
         self._claims: dict[Key, _Claim] = {}
 
-    @property
-    def render(self) -> Render:
-        """What makes the answer that tells a client of an error, in the form of the endpoint that was asked."""
-        return self._app.render
+    def render(self, scope: Scope, error: RiniError) -> ASGIApp:
+        """Return the answer that tells of an error, in the form of the endpoint that is asked."""
+        return self._app.render(scope, error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -86,16 +85,6 @@ class Idempotency:
                     await self._with_key(value, scope, receive, send)
                     return
         await self._app(scope, receive, send)
-
-    async def sweep(self) -> None:
-        """Forget old keys, now and every ten minutes, until cancelled."""
-        while True:
-            try:
-                while await self._database.write(keys.sweep) >= keys.SWEPT_AT_ONCE:
-                    pass
-            except StorageUnavailableError as error:
-                _log.warning("idempotency_keys_not_swept", reason=error.detail)
-            await asyncio.sleep(SWEEP_SECONDS)
 
     async def _with_key(self, value: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -133,14 +122,9 @@ class Idempotency:
                 continue
             claim = self._claims[key] = _Claim(fingerprint, asyncio.Event())
             try:
-                request_id: str | None = scope.get("rini.request_id")
-                found = await self._database.write(keys.begin, key, fingerprint, self._worker_id, request_id)
-                if found is None:
+                if (found := await self._begun(key, fingerprint, scope)) is None:
                     await self._first(key, request, scope, send)
                     return None
-            except exc.IntegrityError:  # the user was deleted meanwhile, as the endpoint will say
-                await self._app(scope, request.receive, send)
-                return None
             finally:
                 del self._claims[key]
                 claim.over.set()
@@ -148,6 +132,13 @@ class Idempotency:
             answer = await self._while_connected(receive, lambda found=found: self._answered_elsewhere(key, found))
             if answer is not None:
                 return answer
+
+    async def _begun(self, key: Key, fingerprint: str, scope: Scope) -> Found | None:
+        request_id: str | None = scope.get("rini.request_id")
+        try:
+            return await self._database.write(keys.begin, key, fingerprint, self._worker_id, request_id)
+        except exc.IntegrityError:
+            raise NotAuthenticatedError("The access token's user does not exist any more.") from None
 
     async def _answered_elsewhere(self, key: Key, found: Found | None) -> Kept | None:
         """Return the answer of a request that has the key, once it is there; None when the key became free."""
@@ -166,38 +157,29 @@ class Idempotency:
         return found.answer
 
     async def _first(self, key: Key, request: ReadRequest, scope: Scope, send: Send) -> None:
-        most = 0 if scope["path"].rstrip("/") in SECRET else LARGEST_KEPT_BYTES
+        recorder = _Recorder(send, 0 if scope["path"].rstrip("/") in SECRET else LARGEST_KEPT_BYTES)
         with lasting.watched() as watch:
-
-            async def whole(answer: Kept) -> bool:
-                # An error that came before anything was done is told, and the same request may be tried again.
-                if answer.status >= 400 and not watch.done:
-                    return False
-                return await self._stored(keys.finish, key, answer)
-
-            recorder = _Recorder(send, most, whole)
             try:
                 await self._app(scope, request.receive, recorder.send)
             except BaseException:
-                if not recorder.stored:
-                    await self._stored(keys.leave, key)
-                raise
-            if recorder.stored:
-                return
-            if draining.over or (watch.done and not recorder.complete):
                 await self._stored(keys.leave, key)
-            elif watch.done:
+                await recorder.send_held()
+                raise
+            if recorder.is_whole and (recorder.status < 400 or (watch.done and not draining.over)):
                 await self._stored(keys.finish, key, recorder.answer)
+            elif watch.done or draining.over:
+                await self._stored(keys.leave, key)
             else:
+                # An error before anything was done, which may be another one, or none, next time.
                 await self._stored(keys.free, key)
+        await recorder.send_held()
 
-    async def _stored(self, unit: Callable[..., None], key: Key, *answer: Kept) -> bool:
+    async def _stored(self, unit: Callable[..., None], key: Key, *answer: Kept) -> None:
         """Store the end of a request; what cannot be stored is told as interrupted to whoever repeats it."""
         try:
             await self._database.write(unit, key, self._worker_id, *answer)
         except StorageUnavailableError as error:
             _log.warning("idempotent_answer_not_kept", user_id=key.user_id, reason=error.detail)
-        return True
 
     async def _while_connected(self, receive: Receive, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -209,31 +191,34 @@ class Idempotency:
 
 
 class _Recorder:
-    """Passes an answer on and keeps it. Before its last bytes leave, ``whole`` is told, and says whether it stored it.
+    """Passes an answer on and keeps it, but for its last piece, which is held until it is known what becomes of the key.
 
     A client that is gone is no reason to end.
     """
 
-    def __init__(self, send: Send, most: int, whole: Callable[[Kept], Awaitable[bool]]) -> None:
-        self.complete = False
-        self.stored = False
+    def __init__(self, send: Send, most: int) -> None:
+        self.status = 0
         self._send = send
         self._most = most
-        self._whole = whole
         self._is_gone = False
-        self._status = 0
         self._headers: Headers = []
         self._body: bytearray | None = bytearray()
+        self._held: MutableMapping[str, Any] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer came to its end."""
+        return self._held is not None
 
     @property
     def answer(self) -> Kept:
         """The answer as far as it came."""
-        return Kept(self._status, self._headers, None if self._body is None else bytes(self._body))
+        return Kept(self.status, self._headers, None if self._body is None else bytes(self._body))
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send a part of the answer."""
+        """Take a piece of the answer."""
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             self._headers = [
                 (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in message.get("headers", ())
@@ -242,8 +227,16 @@ class _Recorder:
         elif message["type"] == "http.response.body":
             self._keep(message.get("body", b""))
             if not message.get("more_body", False):
-                self.complete = True
-                self.stored = await self._whole(self.answer)
+                self._held = message
+                return
+        await self._pass_on(message)
+
+    async def send_held(self) -> None:
+        """Send the last piece."""
+        if self._held is not None:
+            await self._pass_on(self._held)
+
+    async def _pass_on(self, message: MutableMapping[str, Any]) -> None:
         if not self._is_gone:
             try:
                 await self._send(message)

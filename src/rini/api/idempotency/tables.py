@@ -12,12 +12,14 @@ idempotency_keys = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     # SHA-256 of method, path, query, content type and body: the same key with another request is a mistake.
     sa.Column("fingerprint", sa.String(64), nullable=False),
-    # Who works on it; NULL: it is answered.
+    # Who works on it; NULL: it is over.
     sa.Column("worker_id", sa.String(32), nullable=True),
     sa.Column("request_id", sa.String(128), nullable=True),
-    # The answer as it was sent. NULL while it is not whole, and where it was too long to keep.
+    # The answer as it was sent. No status: it is not there, or nobody knows how far the request came.
     sa.Column("status", sa.Integer, nullable=True),
+    # A JSON array of names and values.
     sa.Column("headers", sa.Text, nullable=True),
+    # Compressed by zlib; NULL: it was too long to keep, or holds a secret.
     sa.Column("body", sa.LargeBinary, nullable=True),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Index("ix_idempotency_keys_created_at", "created_at"),

@@ -4,10 +4,11 @@ from rini.providers.local.embedder import EMBEDDING_DIMENSIONS, EMBEDDING_MODEL_
 from rini.providers.local.errors import LocalModelStartError, LocalModelUnavailableError
 from rini.providers.local.installation import BOXED_MODEL_ID
 from rini.providers.local.parameters import PARAMETERS, TOOL_PARAMETERS
-from rini.providers.local.supervisor import Endpoint, LocalModel
+from rini.providers.local.supervisor import CONTEXT_TOKENS, Endpoint, LocalModel
 
 __all__ = [
     "BOXED_MODEL_ID",
+    "CONTEXT_TOKENS",
     "EMBEDDING_DIMENSIONS",
     "EMBEDDING_MODEL_ID",
     "PARAMETERS",

@@ -60,6 +60,10 @@ class _Published:
     endpoint: Endpoint
 
 
+CONTEXT_TOKENS = 8192
+"""How many tokens a question to the model in the box and its answer may have together."""
+
+
 class LocalModel:
     """The model in the box, as one worker of the server sees it. Use it from one event loop.
 
@@ -73,7 +77,7 @@ class LocalModel:
         run_dir: Path,
         model_path: Path | None = None,
         *,
-        context_tokens: int = 8192,
+        context_tokens: int = CONTEXT_TOKENS,
         parallel: int = 2,
         threads: int | None = None,
         start_timeout: float = 60.0,

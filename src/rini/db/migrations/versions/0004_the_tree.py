@@ -66,6 +66,10 @@ def downgrade() -> None:
         "message_labels",
     ):
         op.drop_table(table)
+    op.drop_index("ix_usage_records_message_id", "usage_records")
+    op.drop_index("ix_messages_roots", "messages")
+    op.drop_index("ix_messages_parent_message_id", "messages")
+    op.create_index("ix_messages_parent_message_id", "messages", ["parent_message_id"])
     for table, column in (
         ("messages", "note"),
         ("messages", "cut_id"),
@@ -96,6 +100,17 @@ def _messages_and_sessions() -> None:
     op.add_column("messages", sa.Column("system_digest", sa.String(64), nullable=True))
     op.add_column("messages", sa.Column("cut_id", big, nullable=True))
     op.add_column("messages", sa.Column("note", sa.Text, nullable=True))
+    op.drop_index("ix_messages_parent_message_id", "messages")
+    op.create_index("ix_messages_parent_message_id", "messages", ["parent_message_id", "id"])
+    is_root, has_message = sa.text("parent_message_id IS NULL"), sa.text("message_id IS NOT NULL")
+    op.create_index("ix_messages_roots", "messages", ["session_id", "id"], sqlite_where=is_root, postgresql_where=is_root)
+    op.create_index(
+        "ix_usage_records_message_id",
+        "usage_records",
+        ["message_id"],
+        sqlite_where=has_message,
+        postgresql_where=has_message,
+    )
     _measure_depths()
 
 
