@@ -587,9 +587,9 @@ class ProviderTooLargeError(ProviderError):
 
 
 class ContextTooLongError(ProviderError):
-    """The conversation has more tokens than the model takes.
+    """The conversation has more tokens than the model takes; of a session's, the question alone has, or its policy is to refuse.
 
-    What to do: Shorten the conversation, or take a model with a larger context.
+    What to do: Shorten the conversation, take a model with a larger context, or let the session's policy be `compact` or `truncate`.
     """
 
     status = 422

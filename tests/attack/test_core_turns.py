@@ -17,6 +17,7 @@ from rini.inference.target import Target
 from rini.kit.http import Transport
 from rini.providers.catalog import PROVIDERS
 from rini.sessions import messages, repository
+from rini.turns.following import Streams
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.register import Register
@@ -81,6 +82,7 @@ class House:
                 Images(None),
                 None,
                 Register(self.flaky, "w"),
+                Streams(self.flaky),
                 memory_tokens=2000,
                 queue_seconds=60,
             )

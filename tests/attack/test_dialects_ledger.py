@@ -20,6 +20,7 @@ from rini.db import Database
 from rini.db.migrate import migrate
 from rini.errors import StorageUnavailableError
 from rini.kit.clock import now
+from rini.turns.following import Streams
 from rini.turns.register import Register
 from rini.turns.turn import Turns
 from rini.usage import ledger as ledger_module
@@ -221,7 +222,20 @@ class Away:
 def test_a_paid_answer_is_not_withheld_for_its_thoughts():
     away: Any = Away()
     none: Any = None
-    turns = Turns(away, none, none, none, none, none, none, none, Register(away, "w"), memory_tokens=0, queue_seconds=1)
+    turns = Turns(
+        away,
+        none,
+        none,
+        none,
+        none,
+        none,
+        none,
+        none,
+        Register(away, "w"),
+        Streams(away),
+        memory_tokens=0,
+        queue_seconds=1,
+    )
 
     class Call:
         class meter:  # noqa: N801  # as the call has it

@@ -151,7 +151,7 @@ def test_what_is_no_conversation_is_refused_in_openais_envelope(world: World, bo
 
 
 def test_the_largest_metadata_is_kept(world: World):
-    whole = {("k%02d" % number).ljust(64, "한"): "값" * 512 for number in range(16)}
+    whole = {f"k{number:02}".ljust(64, "한"): "값" * 512 for number in range(16)}
     conversation = made(world, metadata=whole)
     assert world.clients.openai.conversations.retrieve(conversation).metadata == whole
 
@@ -213,7 +213,9 @@ def test_an_item_is_taken_over_by_its_id(world: World):
     assert [item.content[0].text for item in listed(world, second, order="asc")] == [SAID["content"], "Hello."]
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b'{"items": "hello"}', b"[]", b'{"items": [{"role": "user", "content": "\\ud800"}]}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b'{"items": "hello"}', b"[]", b'{"items": [{"role": "user", "content": "\\ud800"}]}']
+)
 def test_a_broken_body_is_refused(world: World, raw: bytes):
     conversation = made(world)
     refused = world.user.request("POST", f"/v1/conversations/{conversation}/items", raw=raw)

@@ -24,6 +24,9 @@ TOOL = {
     "strict": False,
 }
 
+PROVEN = Thinking("Hm.", signature="enc", extras={"openai_responses": {"item.id": "rs_1"}})
+"""A thought as OpenAI shows it."""
+
 
 class Model:
     """A scripted model that says ``answer 1``, ``answer 2`` … and keeps what it read."""
@@ -117,13 +120,15 @@ def test_what_is_read_later_is_what_was_answered(world: World, behind: Behind, s
     results = [part for message in model.read[-1].messages for part in message.parts if isinstance(part, ToolResult)]
     assert [plain_text(each.content) for each in results] == ["here"]
     items = list(world.clients.openai.responses.input_items.list(second.id))
-    assert [(item.type, item.call_id, item.output) for item in items] == [("function_call_output", call.call_id, "here")]
+    assert [(item.type, item.call_id, item.output) for item in items] == [
+        ("function_call_output", call.call_id, "here")
+    ]
     for item in (*items, *first.output):
         assert "_rini_" in item.id
 
 
 def test_thoughts_go_back_to_the_model_that_had_them(world: World):
-    for behind, thoughts in ((CLAUDE, Thinking("Hm.", signature="c2lnbmVk")), (RESPONSES, Thinking("Hm.", signature="enc"))):
+    for behind, thoughts in ((CLAUDE, Thinking("Hm.", signature="c2lnbmVk")), (RESPONSES, PROVEN)):
         model = Model(world, behind)
         model.answers = [reply(thoughts, ToolCall("call_1", "find", '{"a":1}'))]
         asked = {"model": f"{behind.provider}/{behind.thinker}", "tools": [TOOL]}
@@ -136,7 +141,7 @@ def test_thoughts_go_back_to_the_model_that_had_them(world: World):
 
 def test_encrypted_thoughts_are_shown_to_who_asks_for_them(world: World):
     model = Model(world, RESPONSES)
-    model.answers = [reply(Thinking("Hm.", signature="enc"), Text("Yes.")) for _ in range(2)]
+    model.answers = [reply(PROVEN, Text("Yes.")) for _ in range(2)]
     asked = {"model": named(RESPONSES), "input": "Well?"}
     plain = create(world, stream=False, **asked)
     assert plain.output[0].encrypted_content is None
@@ -219,9 +224,7 @@ def test_a_deleted_item_of_several_is_not_read_again(world: World):
     conversation = world.clients.openai.conversations.create()
     calls = (ToolCall("call_1", "find", '{"a":1}'), ToolCall("call_2", "find", '{"a":2}'))
     model.answers = [reply(Text("I look."), *calls)]
-    first = create(
-        world, stream=False, model=named(CLAUDE), input="Find.", conversation=conversation.id, tools=[TOOL]
-    )
+    first = create(world, stream=False, model=named(CLAUDE), input="Find.", conversation=conversation.id, tools=[TOOL])
     delete = world.clients.openai.conversations.items.delete
     delete(first.output[0].id, conversation_id=conversation.id)
     delete(first.output[2].id, conversation_id=conversation.id)
@@ -234,7 +237,7 @@ def test_a_deleted_item_of_several_is_not_read_again(world: World):
 
 def test_items_and_thoughts_are_taken_over_by_their_ids(world: World):
     model = Model(world, RESPONSES)
-    model.answers = [reply(Thinking("Hm.", signature="enc"), ToolCall("call_1", "find", '{"a":1}'))]
+    model.answers = [reply(PROVEN, ToolCall("call_1", "find", '{"a":1}'))]
     first = create(world, stream=False, model=named(RESPONSES), input="Find.", tools=[TOOL])
     (question,) = world.clients.openai.responses.input_items.list(first.id).data
     thought, call = first.output
@@ -268,9 +271,7 @@ def test_a_deleted_response_is_gone_and_its_messages_stay(world: World):
 def test_an_unstored_response_may_go_on_from_a_stored_one(world: World):
     model = Model(world, CLAUDE)
     first = create(world, stream=False, model=named(CLAUDE), input="one")
-    second = create(
-        world, stream=False, model=named(CLAUDE), input="two", previous_response_id=first.id, store=False
-    )
+    second = create(world, stream=False, model=named(CLAUDE), input="two", previous_response_id=first.id, store=False)
     assert model.said == [("user", "one"), ("assistant", "answer 1"), ("user", "two")]
     with pytest.raises(openai.NotFoundError):
         world.clients.openai.responses.retrieve(second.id)
@@ -286,6 +287,43 @@ def test_input_tokens_count_the_whole_conversation(world: World):
     assert count(previous_response_id=first.id, **asked).input_tokens > alone + 100
     conversation = world.clients.openai.conversations.create(items=[{"role": "user", "content": "some " * 200}])
     assert count(conversation=conversation.id, **asked).input_tokens > alone + 100
+
+
+@each_provider
+def test_a_compacted_conversation_goes_on_with_any_provider(world: World, behind: Behind):
+    model = Model(world, behind, CLAUDE)
+    first = create(world, stream=False, model=named(behind), input="My name is Mina.")
+    model.answers = [reply(Text("The user is called Mina."))]
+    compact = world.clients.openai.responses.compact
+    made = compact(model=named(behind), previous_response_id=first.id, input="And I like tea.", instructions="Briefly.")
+    assert spec.faults("CompactResource", made.to_dict(mode="json")) == []
+    assert all(said in model.said[-1][1] for said in ("My name is Mina.", "answer 1", "And I like tea."))
+    assert "Briefly." in model.said[0][1]
+    (item,) = made.output
+    assert "Mina" not in item.encrypted_content
+    asked = [item.to_dict(), {"role": "user", "content": "Who am I?"}]
+    for provider in (behind, CLAUDE):
+        create(world, stream=False, model=named(provider), input=asked)
+        assert "The user is called Mina." in "".join(said for _, said in model.said)
+    refused = world.server.user().post("/v1/responses", {"model": named(OPENAI), "input": asked})
+    assert (refused.status, "encrypted_content" in refused.json["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"input": None}, 400),
+        ({"input": []}, 400),
+        ({"input": None, "previous_response_id": "resp_x"}, 404),
+        ({"model": None}, 400),
+        ({"input": [{"role": "nobody", "content": "x"}]}, 400),
+    ],
+)
+def test_what_cannot_be_compacted_is_told(world: World, fields: dict[str, Any], status: int):
+    refused = world.user.post("/v1/responses/compact", {"model": named(OPENAI), "input": "hello"} | fields)
+    assert refused.status == status, refused
+    assert spec.faults("ErrorResponse", refused.json) == []
+    assert world.seen(OPENAI) == []
 
 
 def test_parse(world: World):
@@ -306,7 +344,9 @@ def test_the_asynchronous_sdk(world: World):
     model = Model(world, CLAUDE)
 
     async def talk() -> None:
-        async with openai.AsyncOpenAI(base_url=f"{world.user.url}/v1", api_key=world.user.token, max_retries=0) as client:
+        async with openai.AsyncOpenAI(
+            base_url=f"{world.user.url}/v1", api_key=world.user.token, max_retries=0
+        ) as client:
             conversation = await client.conversations.create()
             first = await client.responses.create(model=named(CLAUDE), input="one", conversation=conversation.id)
             async with client.responses.stream(
@@ -465,7 +505,9 @@ def test_an_answer_that_is_being_written_is_read_and_not_continued(world: World)
             "/v1/responses", {"model": named(OPENAI), "input": "x", "previous_response_id": shown["id"]}
         )
         assert refused.status == 409
-        busy = world.user.post(f"/v1/conversations/{conversation.id}/items", {"items": [{"role": "user", "content": "x"}]})
+        busy = world.user.post(
+            f"/v1/conversations/{conversation.id}/items", {"items": [{"role": "user", "content": "x"}]}
+        )
         assert busy.status == 409
         assert spec.faults("ErrorResponse", busy.json) == []
         second = pool.submit(world.user.post, "/v1/responses", asked | {"input": "two"})

@@ -18,6 +18,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 MEANINGS = {
     "answer_not_kept": "the database did not come back in time for an answer that it had not stored; its row is booked",
     "client_left": "the client left before it had sent its request",
+    "context_cut_and_asked_again": "a provider refused a conversation as too long before it began to answer; its oldest turns were left out and it was asked once more",
+    "context_not_summarised": "there is no summary of the turns that a model could not read any more, for the `reason`; they were left out without one",
     "files_left_to_sweep": "a file whose message is gone could not be deleted now; the sweep will",
     "idempotent_answer_not_kept": "The database did not take how a request with an Idempotency-Key ended; whoever repeats it is told that it was interrupted.",
     "idempotency_keys_not_swept": "Old Idempotency-Keys could not be deleted; the next sweep is due in ten minutes.",

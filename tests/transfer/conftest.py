@@ -69,7 +69,7 @@ class House:
         return self.rows(f"SELECT count(*) FROM {table}")[0][0]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def new_house(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[str], House]]:
@@ -95,10 +95,16 @@ def new_house(
         house.database.close()
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="session", params=DATABASES)
 def house(request: pytest.FixtureRequest, new_house: Callable[[str], House]) -> House:
-    """One for all tests of a file, on both databases."""
+    """One for all tests, on both databases."""
     return new_house(request.param)
+
+
+@pytest.fixture(scope="module")
+def one_house(new_house: Callable[[str], House]) -> House:
+    """One for all tests of a file, on SQLite."""
+    return new_house("sqlite")
 
 
 @pytest.fixture

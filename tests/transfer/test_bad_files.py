@@ -73,8 +73,8 @@ def refused(house: House, data: bytes, wanted: Any = None) -> ImportRefusedError
         (as_json(claude(said("1", text="x", created_at="yesterday"))), "Conversation 1 does not fit at chat_messages[0].created_at"),
     ],
 )  # fmt: skip
-def test_an_export_of_others_is_refused_with_a_sentence(own_house: House, data: bytes, sentence: str):
-    assert refused(own_house, data).detail.startswith(sentence)
+def test_an_export_of_others_is_refused_with_a_sentence(one_house: House, data: bytes, sentence: str):
+    assert refused(one_house, data).detail.startswith(sentence)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_an_export_of_others_is_refused_with_a_sentence(own_house: House, data: 
         ([SESSION, {"type": "file", "id": 1, "size": 2**30}], "Line 3 is a file of 1073741824 bytes, and the most is 1048576"),
     ],
 )  # fmt: skip
-def test_a_file_of_rinis_own_is_refused_with_a_sentence(own_house: House, lines: list[Any], sentence: str):
-    assert refused(own_house, rini(*lines)).detail.startswith(sentence)
+def test_a_file_of_rinis_own_is_refused_with_a_sentence(one_house: House, lines: list[Any], sentence: str):
+    assert refused(one_house, rini(*lines)).detail.startswith(sentence)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_a_file_of_rinis_own_is_refused_with_a_sentence(own_house: House, lines:
         (TWO.replace(b'{"type":"end"', b'{"x":' + DEEP + b',"type":"end"'), "Line 5 is nested too deeply"),
     ],
 )
-def test_bytes_that_are_no_lines_are_refused(own_house: House, data: bytes, sentence: str):
-    assert refused(own_house, data).detail.startswith(sentence)
+def test_bytes_that_are_no_lines_are_refused(one_house: House, data: bytes, sentence: str):
+    assert refused(one_house, data).detail.startswith(sentence)
 
 
 def test_what_came_before_is_stored_whole_and_named(own_house: House):
@@ -163,14 +163,14 @@ def test_a_long_session_that_breaks_leaves_nothing(own_house: House):
         (as_json(ONE), "anthropic", "Conversation 1 does not fit: Object missing required field `chat_messages`"),
     ],
 )
-def test_the_format_that_is_said_must_be_that_of_the_file(own_house: House, data: bytes, wanted: str, sentence: str):
-    assert refused(own_house, data, wanted).detail.startswith(sentence)
+def test_the_format_that_is_said_must_be_that_of_the_file(one_house: House, data: bytes, wanted: str, sentence: str):
+    assert refused(one_house, data, wanted).detail.startswith(sentence)
 
 
-def test_a_conversation_that_is_too_large_is_not_read(own_house: House, monkeypatch: pytest.MonkeyPatch):
+def test_a_conversation_that_is_too_large_is_not_read(one_house: House, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(elements, "LONGEST_BYTES", 3 * elements.CHUNK_BYTES)
     large = chatgpt(node("q", None, "user", "x" * 4 * elements.CHUNK_BYTES))
-    assert refused(own_house, as_json(ONE, large)).detail.startswith("Conversation 2 is larger than 3 MiB")
+    assert refused(one_house, as_json(ONE, large)).detail.startswith("Conversation 2 is larger than 3 MiB")
 
 
 def encrypted() -> bytes:
@@ -198,35 +198,35 @@ def lying_directory() -> bytes:
         (lying_directory(), "The file is no zip archive that can be read"),
     ],
 )  # fmt: skip
-def test_archives_are_refused_with_a_sentence(own_house: House, data: bytes, sentence: str):
-    assert refused(own_house, data).detail.startswith(sentence)
+def test_archives_are_refused_with_a_sentence(one_house: House, data: bytes, sentence: str):
+    assert refused(one_house, data).detail.startswith(sentence)
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(own_house: House, monkeypatch: pytest.MonkeyPatch):
+def test_an_archive_that_unpacks_to_too_much_is_refused(one_house: House, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(imports, "UNPACKED_TIMES", 1)
     large = chatgpt(node("q", None, "user", "x" * (MOST_BYTES // 2)))
-    assert refused(own_house, as_zip({"conversations.json": as_json(large, large, large)})).detail.startswith(
+    assert refused(one_house, as_zip({"conversations.json": as_json(large, large, large)})).detail.startswith(
         f"Conversation 2 unpacks to more than {MOST_BYTES} bytes"
     )
 
 
-def test_an_archive_that_unpacks_to_too_much_for_its_size_is_refused(own_house: House, monkeypatch: pytest.MonkeyPatch):
+def test_an_archive_that_unpacks_to_too_much_for_its_size_is_refused(one_house: House, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "FREE_BYTES", 100_000)
     bomb = as_zip({"conversations.json": as_json(chatgpt(node("q", None, "user", "x" * 3_000_000)))})
-    assert refused(own_house, bomb).detail.startswith("The file is packed more than 200 times")
+    assert refused(one_house, bomb).detail.startswith("The file is packed more than 200 times")
 
 
-def test_an_archive_with_a_damaged_file_is_refused(own_house: House):
+def test_an_archive_with_a_damaged_file_is_refused(one_house: House):
     data = bytearray(as_zip({"conversations.json": as_json(*[ONE] * 50)}, zipfile.ZIP_STORED))
     place = data.index(b'"x"', 2000)
     data[place + 1] = ord("y")
-    assert "encrypted or broken" in refused(own_house, bytes(data)).detail
+    assert "encrypted or broken" in refused(one_house, bytes(data)).detail
 
 
-def test_an_archive_of_very_many_files_is_refused_unread(own_house: House, monkeypatch: pytest.MonkeyPatch):
+def test_an_archive_of_very_many_files_is_refused_unread(one_house: House, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "LARGEST_DIRECTORY_BYTES", 70_000)
     found = io.BytesIO()
     with zipfile.ZipFile(found, "w") as many:
         for number in range(2000):
             many.writestr(f"file-{number}", b"")
-    assert refused(own_house, found.getvalue()).detail.startswith("The file is no zip archive that can be read")
+    assert refused(one_house, found.getvalue()).detail.startswith("The file is no zip archive that can be read")

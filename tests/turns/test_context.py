@@ -184,13 +184,13 @@ def test_a_former_summary_stands_on_where_there_is_no_new_one() -> None:
 
 
 def test_a_count_of_the_provider_is_worth_more_than_the_estimate() -> None:
-    counted = step(4, "assistant", "4", prompt_tokens=150, asked=("openai", "gpt-4"))
-    path = Path(steps=(*talk(1), step(3, "user", "3"), counted))
+    counted = step(4, "assistant", "4", prompt_tokens=2000, asked=("openai", "gpt-4"))
+    path = Path(steps=(*talk(1, tokens=1400), step(3, "user", "3", tokens=1200), counted))
     size = size_of(Conversation(path=path, new=(Message("user", (Text("next"),)),)), "openai", "gpt-4")
     assert size.counted
-    assert size.estimate == 405
-    # 300 were estimated for what 150 were counted, so the rest is taken for half as many too.
-    assert size.tokens == 150 + round(105 / 2)
+    assert size.estimate == 4105
+    # 4,000 were estimated where 2,000 were counted, so the rest is taken for half as many too.
+    assert size.tokens == 2000 + round(105 / 2)
     assert not size_of(Conversation(path=path), "openai", "gpt-4o").counted
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from rini.canon import Failure, Reply, Request, Text, Usage
 from rini.inference.estimate import request_tokens
+from tests.support.ledger import wait_for_rows
 from tests.support.model import Broken, reply, scripted, user_of
 from tests.support.server import Client, Server
 from tests.support.upstream import Conversation, Upstream
@@ -397,3 +398,33 @@ def begun(user: Client, body: Any) -> Iterator[None]:
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(head.encode() + data)
         yield
+
+
+def test_a_process_that_dies_during_a_summary_loses_nothing(
+    new_server: Callable[..., Server], upstream: Upstream, model: Model
+) -> None:
+    server = new_server()
+    user = user_of(server, upstream, "openai", model)
+    session = user.session()
+    tip = fill(user, session, 8)[-1]["assistant_message"]["id"]
+    waiting = threading.Event()
+    answering = upstream.scripts[user.provider_key]
+
+    async def script(conversation: Conversation) -> None:
+        waiting.set()
+        await conversation.until_left()
+
+    upstream.scripts[user.provider_key] = script
+    asked = {"text": "and then?", "session_id": session, "provider": "openai", "model": SMALL}
+    with begun(user, asked | {"parent_message_id": tip}):
+        assert waiting.wait(10)
+        server.kill()
+    upstream.scripts[user.provider_key] = answering
+    again = new_server()
+    user.url = again.url
+    rows = wait_for_rows(again, 1, endpoint="compaction")
+    assert rows[0]["outcome"] == "interrupted"
+    assert len(user.get(f"/messages/{tip}/history").json) == 16
+    answer = ask(user, session, parent_message_id=tip)
+    assert answer["context"]["made_now"]
+    assert answer["context"]["summary"]

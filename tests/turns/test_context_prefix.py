@@ -1,6 +1,7 @@
 """What was sent before is sent again byte for byte, so that a provider's prompt cache hits: only a cut changes it."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -34,12 +35,14 @@ class Prompt(msgspec.Struct):
     tools: msgspec.Raw = msgspec.Raw()
     messages: list[msgspec.Raw] = []
     contents: list[msgspec.Raw] = []
-    input: list[msgspec.Raw] = []
+    input: list[msgspec.Raw] | str = []
 
     @property
     def pieces(self) -> list[bytes]:
         head = (self.tools, self.system, self.systemInstruction, self.instructions)
-        return [bytes(piece) for piece in (*head, *self.messages, *self.contents, *self.input)]
+        # A single question may stand there as a text.
+        asked = () if isinstance(self.input, str) else self.input
+        return [bytes(piece) for piece in (*head, *self.messages, *self.contents, *asked)]
 
 
 def is_summary(body: bytes) -> bool:
@@ -80,7 +83,7 @@ def breaks(bodies: list[bytes]) -> int:
     """Return how many requests do not begin with all of the one before."""
     prompts = [msgspec.json.decode(body, type=Prompt).pieces for body in bodies if not is_summary(body)]
     assert len(prompts) == TURNS
-    return sum(now[: len(before)] != before for before, now in zip(prompts, prompts[1:], strict=False))
+    return sum(now[: len(before)] != before for before, now in pairwise(prompts))
 
 
 @pytest.mark.parametrize("format_", MODELS)

@@ -66,6 +66,7 @@ _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "delete_message": (errors.ConfirmationNeededError,),
     "create_message": (errors.AnswerRunningError,),
     "move_head": (errors.HeadMovedError, errors.AnswerRunningError),
+    "fork_session": (errors.AnswerRunningError,),
     "import_sessions": (errors.ImportRefusedError, errors.FilesUnavailableError, errors.NotFoundError),
     "read_file": (errors.FilesUnavailableError,),
     "search_messages": (errors.NotFoundError,),

@@ -24,6 +24,7 @@ from rini.api.slashes import OtherSlash
 from rini.app.lean import lean_routes
 from rini.app.parts import Parts
 from rini.errors import RiniError
+from rini.forks import endpoints as fork_endpoints
 from rini.kit.draining import process
 from rini.memory import endpoints as memory_endpoints
 from rini.models import endpoints as model_endpoints
@@ -47,11 +48,12 @@ def create_app(settings: Settings) -> RequestContext:
     parts = Parts(settings)
     routes = lean_routes(parts)
     api = _api(parts, {route.path_format for route in routes})
-    # No session's id, as which the framework would take it for other methods.
+    # No ids of a session or a message, as which the framework would take them for other methods.
     importing = Route(transfer_endpoints.IMPORT_PATH, api)
+    searching = Route(search_endpoints.PATH, api, "GET")
     limit = BodyLimit(settings.max_body_bytes, "RINI_MAX_BODY_BYTES")
     limits = {importing.path_format: BodyLimit(settings.max_import_bytes, "RINI_MAX_IMPORT_BYTES")}
-    app = LeanRoutes([*routes, importing], api)
+    app = LeanRoutes([*routes, importing, searching], api)
     once = Idempotency(app, parts.database, parts.access, parts.worker.id, settings.max_body_bytes)
     return RequestContext(Gate(once, limit, limits, process, parts.access))
 
@@ -98,6 +100,7 @@ def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
         tree_endpoints,
         session_endpoints,
         transfer_endpoints,
+        fork_endpoints,
         memory_endpoints,
         tool_endpoints,
         model_endpoints,

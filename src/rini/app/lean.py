@@ -16,6 +16,7 @@ from rini.api.dialects.endpoint import DialectEndpoint
 from rini.api.dialects.errors import rendering
 from rini.api.dialects.gemini import Gemini
 from rini.api.dialects.openai_chat import OpenAIChat
+from rini.api.dialects.openai_compact import COMPACT, CompactEndpoint
 from rini.api.dialects.openai_input import Input
 from rini.api.dialects.openai_responses import OpenAIResponses
 from rini.api.dialects.openai_state import States
@@ -108,7 +109,9 @@ def _stored(parts: Parts) -> list[Route]:
     responses = stored_responses.StoredResponses(parts.database, parts.access)
     given = Input(parts.database, parts.keyring)
     talks = conversations.Conversations(parts.database, parts.access, parts.files, given)
+    compact = CompactEndpoint(parts.database, parts.access, parts.model_names, parts.turns, given)
     return [
+        Route(COMPACT, compact, "POST", render),
         Route(stored_responses.RESPONSE, responses.read, "GET", render),
         Route(stored_responses.RESPONSE, responses.delete, "DELETE", render),
         Route(stored_responses.INPUT_ITEMS, responses.input_items, "GET", render),

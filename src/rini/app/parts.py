@@ -29,6 +29,7 @@ from rini.telemetry.traces import Tracing
 from rini.tools.servers_file import load_servers
 from rini.tools.toolbox import Toolbox
 from rini.transfer.imports import Imports
+from rini.turns.following import Streams
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.recovery import recover
@@ -85,6 +86,7 @@ class Parts:
         self.counting = Counting(router, self._transport)
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
         self.worker = Worker(self.database)
+        self.streams = Streams(self.database)
         self._register = Register(self.database, self.worker.id)
         self.turns = Turns(
             self.database,
@@ -96,6 +98,7 @@ class Parts:
             Images(self.files),
             self.toolbox,
             self._register,
+            self.streams,
             memory_tokens=settings.memory_tokens,
             queue_seconds=settings.queue_seconds,
         )
@@ -133,6 +136,8 @@ class Parts:
             stack.push_async_callback(self.worker.disappear)
             seen = asyncio.create_task(self.worker.keep_seen())
             stack.callback(seen.cancel)
+            flushing = asyncio.create_task(self.streams.keep_flushed())
+            stack.callback(flushing.cancel)
             looking = asyncio.create_task(self._register.keep_looking())
             stack.callback(looking.cancel)
             for sweep in (self.files.keep_swept(), keep_keys_swept(self.database)):

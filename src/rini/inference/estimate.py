@@ -39,6 +39,9 @@ TOKENS_OF_A_SMALL_IMAGE = 100
 TOKENS_OF_A_PAGE = 1600
 """What Anthropic reads in a PDF of one page; OpenAI and Google read less."""
 
+TOKENS_BESIDE_TOOLS = 500
+"""What Anthropic tells a model of tools, whichever they are."""
+
 _BASE64_PER_TOKEN_OF_A_DOCUMENT = 60
 _BASE64_PER_TOKEN_OF_SOUND = 1000
 _JSON_PER_TOKEN = 3
@@ -59,18 +62,17 @@ def conversation_tokens(messages: Iterable[Message]) -> int:
     return sum([TOKENS_PER_MESSAGE + sum(map(_part_tokens, message.parts)) for message in messages])
 
 
-def tools_tokens(tools: tuple[Tool, ...]) -> int:
-    """Return about how many tokens a model reads in the declarations of ``tools``."""
+def tools_tokens(tools: tuple[Tool, ...], provider: str = "") -> int:
+    """Return about how many tokens ``provider``'s model reads in the declarations of ``tools``, and in what is said with them."""
     if not tools:
         return 0
-    return text_tokens(
-        _encode([tool.opaque or (tool.name, tool.description, tool.parameters) for tool in tools]).decode()
-    )
+    declared = _encode([tool.opaque or (tool.name, tool.description, tool.parameters) for tool in tools])
+    return text_tokens(declared.decode()) + (TOKENS_BESIDE_TOOLS if provider == "anthropic" else 0)
 
 
-def request_tokens(request: Request) -> int:
-    """Return about how many tokens a model reads in ``request``."""
-    return conversation_tokens(request.messages) + tools_tokens(request.tools)
+def request_tokens(request: Request, provider: str = "") -> int:
+    """Return about how many tokens ``provider``'s model reads in ``request``."""
+    return conversation_tokens(request.messages) + tools_tokens(request.tools, provider)
 
 
 def reply_tokens(reply: Reply) -> int:

@@ -137,7 +137,7 @@ class Meter:
         return msgspec.structs.replace(
             usage,
             # Nothing is read of no call: a server that translates begins Anthropic's streams with 0 and tells the number at the end.
-            input_tokens=usage.input_tokens or request_tokens(request),
+            input_tokens=usage.input_tokens or request_tokens(request, self.record.provider),
             output_tokens=max(usage.output_tokens or 0, reply_tokens(reply)),
         )
 

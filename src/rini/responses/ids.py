@@ -7,10 +7,10 @@ import re
 import uuid
 from typing import NamedTuple
 
-from rini.kit.parameters import LARGEST_ID
-
 RESPONSE = "resp_"
 CONVERSATION = "conv_"
+
+LARGEST_ID = 2**63 - 1
 
 _RESPONSE = re.compile(r"resp_([1-9][0-9]{0,18})")
 _CONVERSATION = re.compile(r"conv_([0-9a-f]{32})")

@@ -13,6 +13,7 @@ from rini.sessions import search
 from rini.sessions.schemas import Message
 from rini.sessions.shown import shown
 
+PATH = "/messages/search"
 LONGEST_QUERY = 1000
 LARGEST_PAGE = 100
 MATCHED_HEADER = "x-search-matched"
@@ -43,7 +44,7 @@ class FoundMessage(BaseModel):
     snippet: Snippet
 
 
-@router.get("/messages/search", tags=["messages"], summary="Search my messages")
+@router.get(PATH, tags=["messages"], summary="Search my messages")
 def search_messages(
     user_id: CurrentUser,
     database: DatabaseDependency,

@@ -18,6 +18,7 @@ from rini.db import Database
 from rini.errors import ImageRefusedError, ImportRefusedError, NotFoundError, RiniError, ShuttingDownError
 from rini.files.headers import type_of
 from rini.files.store import Files
+from rini.kit import lasting
 from rini.telemetry import logs
 from rini.transfer.archive import Archive
 from rini.transfer.chatgpt import ChatGPT
@@ -121,6 +122,7 @@ class Imports:
                         for code, count in sorted(reader.left_out.items())
                         if count
                     ]
+                    lasting.note()
                     stored.append(
                         ImportedSession(id=done.session_id, alias=alias, messages=done.count, left_out=left_out)
                     )

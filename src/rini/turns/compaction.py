@@ -7,7 +7,7 @@ import msgspec
 
 from rini.canon import Message, Refusal, Text, ToolCall, ToolResult, plain_text
 from rini.errors import RiniError
-from rini.inference.estimate import text_tokens
+from rini.inference.estimate import conversation_tokens, text_tokens
 from rini.providers.windows import Window
 from rini.sessions.context import Cut, Step
 from rini.telemetry import logs
@@ -80,9 +80,7 @@ def _asking(ask: Ask, session_id: str, reading: Reading) -> Ask:
     cut = reading.cut
     assert cut is not None
     window = Window(cut.window_tokens or LARGEST_WINDOW)
-    written = min(window.tokens // 6, MOST_WRITTEN_TOKENS)
-    words = int(summary_tokens(window.tokens) * WORDS_PER_TOKEN)
-    instructions = _INSTRUCTIONS.format(words=words)
+    written, instructions = _limits(window.tokens)
     # A tenth for what the estimate may be wrong.
     room = int((window.tokens - written) / reading.size.ratio * 0.9) - text_tokens(instructions)
     return Ask(
@@ -99,6 +97,29 @@ def _asking(ask: Ask, session_id: str, reading: Reading) -> Ask:
         request_id=ask.request_id,
         booked_to=session_id,
     )
+
+
+def asking_for(
+    said: tuple[Message, ...], window_tokens: int | None, wishes: str | None = None
+) -> tuple[tuple[Message, ...], int]:
+    """Return what asks a model with such a context (None: not known) for a summary of messages, and the limit of its answer in tokens.
+
+    ``wishes`` are the caller's own instructions.
+    """
+    tokens = window_tokens or LARGEST_WINDOW
+    written, instructions = _limits(tokens)
+    if wishes:
+        instructions = f"{instructions}\n\n{wishes}"
+    room = int((tokens - written) * 0.9) - text_tokens(instructions)
+    steps = tuple([Step(message_id=0, messages=(message,), tokens=conversation_tokens((message,))) for message in said])
+    question = Message("user", (Text(_material(None, steps, room)),))
+    return (Message("system", (Text(instructions),)), question), written
+
+
+def _limits(window_tokens: int) -> tuple[int, str]:
+    """Return how many tokens a model with such a context may write for a summary, and its instructions."""
+    words = int(summary_tokens(window_tokens) * WORDS_PER_TOKEN)
+    return min(window_tokens // 6, MOST_WRITTEN_TOKENS), _INSTRUCTIONS.format(words=words)
 
 
 def _material(earlier: Cut | None, gone: tuple[Step, ...], room: int) -> str:

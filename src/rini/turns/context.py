@@ -25,6 +25,9 @@ LEFT_BY_A_CUT = 0.5
 FURTHEST_OFF = 2.0
 """By what an estimate may be too low, or too high, before a count of the provider's is not believed to be of the same messages."""
 
+COMPARABLE_TOKENS = 1000
+"""Of fewer, what a provider adds to every request counts for too much in what it counted."""
+
 SURELY = 0.7
 """What is left of an estimate when all doubt is in its favour: nothing is refused that may fit."""
 
@@ -173,10 +176,12 @@ def size_of(conversation: Conversation, provider: str, model: str) -> Size:
         rest += step.tokens
         # Below a cut of this very turn nothing was counted yet.
         if step.prompt_tokens and step.asked == (provider, model) and step.cut_id == cut_id and path.whole:
-            estimated = max(estimate - rest, 1)
-            ratio = min(max(step.prompt_tokens / estimated, 1 / FURTHEST_OFF), FURTHEST_OFF)
-            # Others tools and another system prompt than at that time are in neither count.
-            least, most = estimate / FURTHEST_OFF, estimate * FURTHEST_OFF
+            estimated = estimate - rest
+            ratio = 1.0
+            if estimated >= COMPARABLE_TOKENS:
+                ratio = min(max(step.prompt_tokens / estimated, 1 / FURTHEST_OFF), FURTHEST_OFF)
+            # Other tools and another system prompt than at that time are in neither count.
+            least, most = estimate / FURTHEST_OFF, estimate * FURTHEST_OFF + COMPARABLE_TOKENS
             tokens = min(max(step.prompt_tokens + rest * ratio, least), most)
             return Size(round(tokens), estimate, ratio, counted=True)
     return Size(estimate, estimate, 1.0, counted=False)

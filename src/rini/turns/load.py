@@ -80,7 +80,9 @@ def load(
             first_input_id=first_id,
             previous_id=above,
         )
-    runs.begin(connection, answer_id, session.id, worker_id, holds_session=ask.continues_branch)
+    runs.begin(
+        connection, answer_id, session.id, worker_id, holds_session=ask.continues_branch, background=ask.background
+    )
     return Loaded(
         session_id=session.id,
         reading=reading,
@@ -90,6 +92,7 @@ def load(
         memory_ids=memory.ids,
         system_digest=digest,
         moves_head=ask.moves_head,
+        background=ask.background,
         labels=() if ask.answers is None else tuple(labels_of(connection, [ask.answers]).get(ask.answers, ())),
     )
 

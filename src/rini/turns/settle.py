@@ -7,6 +7,7 @@ from rini.canon import FinishReason, Part, ToolResult, plain_text
 from rini.db import AnyRow
 from rini.sessions import messages, repository
 from rini.turns import runs
+from rini.turns.following import store
 from rini.usage import ledger
 from rini.usage.usage_record import UsageRecord
 
@@ -18,7 +19,8 @@ class AnswerGoneError(Exception):
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be stored of a turn: one record for each call of a model, and all that the model and its tools said.
 
-    The session's head is moved from ``head_id``, where the turn found it.
+    The session's head is moved from ``head_id``, where the turn found it. ``streamed`` is what is not stored yet of the events. An answer that ``stays`` is
+    kept when nothing came of it too.
 
     ``wire`` names the format whose provider wrote the answer, ``model`` is the provider's word for who did. ``reason`` says why the
     answer broke off; None: it is complete. ``tool_ms`` is how long tools took.
@@ -31,11 +33,13 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     answer_id: int
     head_id: int | None
     moves_head: bool = True
+    stays: bool = False
     model: str | None = None
     finish_reason: FinishReason | None = None
     memory_ids: tuple[int, ...] = ()
     tool_ms: int = 0
     reason: str | None = None
+    streamed: tuple[int, bytes] | None = None
 
 
 def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
@@ -70,11 +74,11 @@ def total(counts: list[int | None]) -> int | None:
 
 
 def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
-    if turn.reason is not None and not turn.parts:
+    if turn.reason is not None and not turn.parts and not turn.stays:
         messages.drop_answer(connection, turn.answer_id)
         return None
     # First the session, as everybody who changes its messages does.
-    if turn.moves_head:
+    if turn.moves_head and turn.parts:
         repository.advance_head(connection, turn.session_id, turn.head_id, turn.answer_id)
     records = turn.records
     written = total([record.output_tokens for record in records])
@@ -97,6 +101,8 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
     )
     if row is None:
         raise AnswerGoneError
+    if turn.streamed is not None:
+        store(connection, turn.answer_id, *turn.streamed)
     return row
 
 

@@ -27,16 +27,19 @@ from rini.inference.outgoing import Outgoing
 from rini.inference.target import Router, Target
 from rini.inference.window import window_of
 from rini.kit import lasting
+from rini.kit.clock import monotonic
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
 from rini.providers.parameters import request_with
 from rini.providers.windows import told_window
+from rini.sessions import messages
 from rini.sessions.context import store_cut
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
 from rini.turns import thoughts
 from rini.turns.compaction import compacted
 from rini.turns.context import Reader, Reading, after_refusal
+from rini.turns.following import BrokeOff, Recording, Streams, Unheard
 from rini.turns.given import as_it_came, instructions_apart, left_headers, read
 from rini.turns.images import Images
 from rini.turns.journal import Journal
@@ -50,9 +53,13 @@ from rini.turns.tool_use import calls_to_make, continued, offering, results_of
 from rini.turns.values import Answer, Ask, Given, Listener, Loaded
 from rini.usage.ledger import Ledger
 from rini.usage.prices import Prices
-from rini.usage.usage_record import Outcome
+from rini.usage.usage_record import Outcome, UsageRecord
 
 T = TypeVar("T")
+
+LONGEST_END_SECONDS = 10.0
+END_PAUSE_SECONDS = 0.05
+"""How long an answer that is cancelled has to end, and how often it is looked whether it has."""
 
 LATE_PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
 """When the answer that could not be stored is tried again."""
@@ -74,6 +81,7 @@ class Turns:
         images: Images,
         toolbox: Toolbox,
         register: Register,
+        streams: Streams,
         *,
         memory_tokens: int,
         queue_seconds: float,
@@ -87,25 +95,38 @@ class Turns:
         self._images = images
         self._toolbox = toolbox
         self._register = register
+        self._streams = streams
         self._memory_tokens = memory_tokens
         self._system_texts = KnownTexts()
         self._queues = Queues(queue_seconds, register.end)
         self._ending: set[asyncio.Task[Any]] = set()
         self._late: set[asyncio.Task[None]] = set()
 
-    async def take(self, ask: Ask, listener: Listener | None = None) -> Answer:
-        """Ask the model and return its answer, stored and booked; with a ``listener``, stream it on the way.
+    async def take(
+        self, ask: Ask, listener: Listener | None = None, begun: "asyncio.Future[Loaded] | None" = None
+    ) -> Answer:
+        """Ask the model and return its answer, stored and booked; with a ``listener``, stream it on the way. ``begun`` is told what was loaded.
 
         Where the model asks for one of the tools that it was offered, the tool is called, once, and the model answers over its result.
         Raises RiniError. When the caller is cancelled, so is the provider's call, at once, and what had come is settled.
         """
         if not ask.continues_branch:
-            return await self._take(ask, listener, None)
+            return await self._take(ask, listener, None, begun)
         async with self._queues.place(ask) as place:
-            return await self._take(ask, listener, place)
+            return await self._take(ask, listener, place, begun)
 
-    async def _take(self, ask: Ask, listener: Listener | None, place: Place | None) -> Answer:
+    async def _take(
+        self,
+        ask: Ask,
+        listener: Listener | None,
+        place: Place | None,
+        begun: "asyncio.Future[Loaded] | None" = None,
+    ) -> Answer:
         call, offer = await self._begin(ask, place, stream=listener is not None)
+        if call.loaded is not None and listener is not None:
+            listener = Recording(listener, self._streams.open(call.loaded.answer_id))
+        if begun is not None and call.loaded is not None:
+            begun.set_result(call.loaded)
         running = self._register.running(call.loaded)
         try:
             with running:
@@ -138,6 +159,33 @@ class Turns:
             return answer
         return await asyncio.shield(self._settling_of(call, "complete"))
 
+    async def start(self, ask: Ask) -> Loaded:
+        """Begin a turn in the background and return what it found; it goes on by itself. Raises RiniError where it cannot begin."""
+        begun: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        self._to_its_end(self._behind(ask, begun))
+        return await asyncio.shield(begun)
+
+    async def _behind(self, ask: Ask, begun: "asyncio.Future[Loaded]") -> None:
+        draining.in_flight += 1
+        try:
+            await self.take(ask, Unheard(), begun)
+        except RiniError as error:
+            if not begun.done():
+                begun.set_exception(error)
+        finally:
+            draining.in_flight -= 1
+            begun.cancel()  # if nothing else has become of it
+
+    async def cancel(self, user_id: int, answer_id: int) -> AnyRow:
+        """End an answer that is running, in whichever process, and return its row; one that is over stays as it is. Raises NotFoundError."""
+        row = await self._database.read(messages.get, user_id, answer_id)
+        until = monotonic() + LONGEST_END_SECONDS
+        while row.status == messages.RUNNING and monotonic() < until:
+            await self._register.end(answer_id, "cancelled")
+            await asyncio.sleep(END_PAUSE_SECONDS)
+            row = await self._database.read(messages.get, user_id, answer_id)
+        return row
+
     async def close(self) -> None:
         """Wait until all that broke off is settled, and all that is over is booked."""
         while self._ending:
@@ -163,7 +211,7 @@ class Turns:
         if ask.stored:
             # A client that leaves meanwhile leaves no file behind that no message names.
             reader = _reader(target, request)
-            tools = 0 if offer is None else tools_tokens(offer.tools)
+            tools = 0 if offer is None else tools_tokens(offer.tools, ask.provider)
             ask, loaded = await (self._load if ask.image is None else self._keep)(ask, reader, tools, place)
         try:
             if loaded is not None:
@@ -197,7 +245,7 @@ class Turns:
         request = read(target, ask.model, given)
         instructions, messages = instructions_apart(request.messages, given.instructions)
         ask = msgspec.structs.replace(ask, instructions=instructions, messages=messages)
-        ask, loaded = await self._load(ask, _reader(target, request), tools_tokens(request.tools), place)
+        ask, loaded = await self._load(ask, _reader(target, request), tools_tokens(request.tools, ask.provider), place)
         try:
             loaded = await self._fit(ask, loaded)
             shown = await self._images.shown(ask, loaded.messages)
@@ -385,12 +433,34 @@ class Turns:
         reply, parts, loaded = call.reply, call.parts, call.loaded
         records = call.close(outcome, error)
         try:
-            if loaded is None:
-                await self._ledger.record(*records)
-                if outcome == "complete" and call.has_thoughts_to_keep:
-                    await self._keep_thoughts(call, reply)
-                return Answer(call.beginning, reply, records, parts, body=call.body)
-            answer = await self._store(
+            if loaded is not None:
+                answer = await self._settle_stored(call, loaded, records, outcome, error)
+                return Answer(call.beginning, reply, records, parts, loaded.question, answer, call.body)
+            await self._ledger.record(*records)
+            if outcome == "complete" and call.has_thoughts_to_keep:
+                await self._keep_thoughts(call, reply)
+            return Answer(call.beginning, reply, records, parts, body=call.body)
+        finally:
+            self._journal.end(records[-1].call_id)
+
+    async def _settle_stored(
+        self,
+        call: RunningCall,
+        loaded: Loaded,
+        records: tuple[UsageRecord, ...],
+        outcome: Outcome,
+        error: RiniError | None,
+    ) -> AnyRow | None:
+        reply, parts = call.reply, call.parts
+        stays = loaded.background or outcome == "cancelled"
+        if error is not None:
+            error.fields["user_message_id"] = None if loaded.question is None else loaded.question.id
+            error.fields["assistant_message_id"] = loaded.answer_id if parts or stays else None
+        log = self._streams.of(loaded.answer_id)
+        if log is not None and error is not None:
+            log.add((BrokeOff(error.problem()),))
+        try:
+            return await self._store(
                 Settlement(
                     records=records,
                     wire=call.target.codec.name,
@@ -399,19 +469,18 @@ class Turns:
                     answer_id=loaded.answer_id,
                     head_id=loaded.head_id,
                     moves_head=loaded.moves_head,
+                    stays=stays,
                     model=reply.model,
                     finish_reason=reply.choices[0].finish_reason if reply.choices else None,
                     memory_ids=loaded.memory_ids,
                     tool_ms=call.tool_ms,
                     reason=_reason(outcome, error),
+                    streamed=None if log is None else log.take(),
                 )
             )
         finally:
-            self._journal.end(records[-1].call_id)
-        if error is not None:
-            error.fields["user_message_id"] = None if loaded.question is None else loaded.question.id
-            error.fields["assistant_message_id"] = answer.id if answer is not None else None
-        return Answer(call.beginning, reply, records, parts, loaded.question, answer, call.body)
+            if log is not None:
+                self._streams.close(log)
 
     async def _keep_thoughts(self, call: RunningCall, reply: Reply) -> None:
         user_id, model = call.meter.record.user_id, call.outgoing.model

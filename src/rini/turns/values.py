@@ -65,7 +65,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
 
     ``at_root`` begins the tree anew. ``answers`` is a stored question that gets one more answer; then there are no messages. ``instructions`` are system messages that
-    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip. ``context_policy`` is for this turn
+    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip. One in the ``background`` does not end with its client, nor with its process. ``context_policy`` is for this turn
     what the session's is for others; a call that is not stored is ``booked_to`` a session. ``response`` is what is kept of a request for
     one of OpenAI's stored responses.
     """
@@ -90,6 +90,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     instructions: tuple[Message, ...] = ()
     if_busy: IfBusy = "queue"
     moves_head: bool = True
+    background: bool = False
     context_policy: Policy | None = None
     booked_to: str | None = None
     response: Record | None = None
@@ -120,6 +121,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     memory_ids: tuple[int, ...] = ()
     system_digest: str | None = None
     moves_head: bool = True
+    background: bool = False
     labels: tuple[str, ...] = ()
 
     @property

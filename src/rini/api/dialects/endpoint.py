@@ -61,6 +61,7 @@ class DialectEndpoint:
                 new_session=session.new_session,
                 parent_message_id=session.parent_message_id,
                 if_busy=session.if_busy,
+                context_policy=session.context_policy,
                 response=asked.stored,
                 given=Given(
                     codec=self._dialect.codec,

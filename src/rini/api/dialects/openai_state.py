@@ -17,6 +17,7 @@ from rini.api.dialects.openai_input import Input
 from rini.api.dialects.openai_lists import ENCRYPTED, INCLUDES
 from rini.api.dialects.sessions import InSession
 from rini.api.lean import decode_body
+from rini.canon import Message
 from rini.db import Database
 from rini.errors import InvalidRequestError
 from rini.models.naming import ModelName
@@ -25,7 +26,8 @@ from rini.responses import repository
 from rini.responses.echo import repeated
 from rini.responses.ids import conversation_id
 from rini.responses.repository import Record
-from rini.sessions.context import UNLIMITED, read_path_of
+from rini.sessions.context import read_path_of
+from rini.turns.context import Policy
 from rini.turns.history import takable
 from rini.turns.values import NewSession
 from rini.wire.codec import UnsupportedError
@@ -35,6 +37,9 @@ Json = dict[str, Any]
 
 _OURS = ("previous_response_id", "conversation", "background", "metadata", "truncation", "context_management")
 """What this server does itself, so that no provider is asked for it."""
+
+MOST_TOKENS = 2**31 - 1
+"""More than any conversation has."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -106,6 +111,9 @@ class States:
         if refers.store is False:
             return msgspec.structs.replace(asked, body=await self.whole(user_id, asked.body))
         place, previous = await self._place(user_id, refers, session)
+        if refers.truncation is not None:
+            policy: Policy = "truncate" if refers.truncation == "auto" else "refuse"
+            place = msgspec.structs.replace(place, context_policy=policy)
         if isinstance(refers.input, list):
             fields["input"] = await self._input.resolved(user_id, refers.input) or refers.input
         repeats = repeated(fields) | {"store": True, "created_at": int(time.time())}
@@ -141,7 +149,7 @@ class States:
         if previous is None and named is None:
             return body if resolved is None else changed(body, input=resolved)
         new = [{"role": "user", "content": items}] if isinstance(items, str) else resolved or items or []
-        before = await self._database.read(_before, user_id, previous, named)
+        before = _items(await self._database.read(messages_before, user_id, previous, named))
         fields = decode_body(_fields, body)
         whole = {key: value for key, value in fields.items() if key not in ("previous_response_id", "conversation")}
         return _encode(whole | {"input": [*before, *new]})
@@ -166,15 +174,20 @@ def _answer(connection: Connection, user_id: int, named: str) -> tuple[str, int]
     return answer.session_id, answer.id
 
 
-def _before(connection: Connection, user_id: int, previous: str | None, conversation: str | None) -> list[Json]:
-    """Return the items of the conversation up to a response, or to the tip of a conversation's current branch."""
+def messages_before(
+    connection: Connection, user_id: int, previous: str | None, conversation: str | None
+) -> tuple[Message, ...]:
+    """Return the messages up to a response, or to the tip of a conversation's current branch. Raises NotFoundError."""
     if previous is not None:
         leaf: int | None = repository.find(connection, user_id, previous).answer.id
     else:
         leaf = repository.conversation(connection, user_id, conversation or "").head_message_id
-    found = takable(read_path_of(connection, leaf, None, UNLIMITED).messages)
-    items = MessageEncoder(found, verbatim=True, dropped=[])
+    return takable(read_path_of(connection, leaf, None, MOST_TOKENS).messages)
+
+
+def _items(messages: tuple[Message, ...]) -> list[Json]:
+    items = MessageEncoder(messages, verbatim=True, dropped=[])
     try:
-        return [item for place, message in enumerate(found) for item in items.encode(message, f"messages[{place}]")]
+        return [item for place, each in enumerate(messages) for item in items.encode(each, f"messages[{place}]")]
     except UnsupportedError as error:
         raise InvalidRequestError(f"previous_response_id: {error}") from None

@@ -12,6 +12,7 @@ from starlette.types import Scope
 from rini.errors import InvalidRequestError
 from rini.kit.ids import session_id_or_none
 from rini.kit.parameters import LARGEST_ID
+from rini.turns.context import Policy
 from rini.turns.values import IfBusy, Loaded, NewSession
 
 SESSION = b"x-rini-session"
@@ -33,6 +34,7 @@ class InSession(msgspec.Struct, frozen=True, kw_only=True):
     new_session: NewSession | None = None
     parent_message_id: int | None = None
     if_busy: IfBusy = "queue"
+    context_policy: Policy | None = None
 
 
 def session_in(scope: Scope) -> InSession | None:

@@ -1,0 +1,253 @@
+"""Streamed answers that can be followed: from any event on, by anybody else, while they run and after.
+
+What is followed are canon's events and what became of tools, in their order: so every dialect writes from them what it wrote the first time. A
+process keeps those of the answers that it gets; what is new goes to the database twice a second, and the rest with the settlement.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import Connection
+
+from rini.canon import Event, ToolCall, ToolResult
+from rini.db import AnyRow, Database
+from rini.errors import NotFoundError, StorageUnavailableError
+from rini.kit.clock import now
+from rini.sessions import messages
+from rini.sessions.tables import messages as messages_table
+from rini.turns.tables import answer_events
+from rini.turns.values import Begun, Listener
+
+FLUSHED_EVERY_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.5
+MOST_AT_ONCE = 1000
+"""Events that a follower is given at once, so that one that is far behind lets others work."""
+
+_LEVEL = 1  # of compression: events are much alike
+_table = answer_events.c
+_rows = (
+    sa.select(_table.first, _table.events)
+    .where(_table.answer_id == sa.bindparam("answer"), _table.first >= sa.bindparam("from_event"))
+    .order_by(_table.first)
+)
+
+
+class ToolCalled(msgspec.Struct, frozen=True, tag="tool_called"):
+    """The model's tool call is made."""
+
+    call: ToolCall
+
+
+class ToolAnswered(msgspec.Struct, frozen=True, tag="tool_answered"):
+    """What the tool answered, after ``ms`` milliseconds."""
+
+    result: ToolResult
+    ms: int
+
+
+class BrokeOff(msgspec.Struct, frozen=True, tag="broke_off"):
+    """The answer ended with an error, told as a problem document without what belongs to one request."""
+
+    problem: dict[str, Any]
+
+
+Followed = Event | ToolCalled | ToolAnswered | BrokeOff
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[Followed]).decode
+
+
+class Log:
+    """The events of one answer that runs in this process. ``taken`` counts those that are in the database, or on their way."""
+
+    def __init__(self, answer_id: int) -> None:
+        self.answer_id = answer_id
+        self.events: list[Followed] = []
+        self.taken = 0
+        self.over = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def add(self, events: Sequence[Followed]) -> None:
+        """Take what came."""
+        self.events += events
+        self.wake()
+
+    def wake(self) -> None:
+        """Let followers look."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def take(self) -> tuple[int, bytes] | None:
+        """Return what is not in the database yet, to be stored there: the first event's number, and the events. None: nothing is new."""
+        first, self.taken = self.taken, len(self.events)
+        return None if first == self.taken else (first, zlib.compress(_encode(self.events[first:]), _LEVEL))
+
+    async def more(self) -> None:
+        """Wait until something is new."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+
+class Recording:
+    """Keeps the events of a streamed answer on their way to its listener."""
+
+    def __init__(self, listener: Listener, log: Log) -> None:
+        self._listener = listener
+        self._log = log
+
+    async def begin(self, begun: Begun) -> None:
+        """Pass it on."""
+        await self._listener.begin(begun)
+
+    async def piece(self, data: bytes, events: list[Event]) -> None:
+        """Keep and pass on more of the answer."""
+        self._log.add(events)
+        await self._listener.piece(data, events)
+
+    async def tool_called(self, call: ToolCall) -> None:
+        """Keep and pass on that a tool is called."""
+        self._log.add((ToolCalled(call),))
+        await self._listener.tool_called(call)
+
+    async def tool_answered(self, result: ToolResult, ms: int) -> None:
+        """Keep and pass on what it answered."""
+        self._log.add((ToolAnswered(result, ms),))
+        await self._listener.tool_answered(result, ms)
+
+
+class Unheard:
+    """Listens to an answer that nobody waits for."""
+
+    async def begin(self, begun: Begun) -> None:
+        """Do nothing."""
+
+    async def piece(self, data: bytes, events: list[Event]) -> None:
+        """Do nothing."""
+
+    async def tool_called(self, call: ToolCall) -> None:
+        """Do nothing."""
+
+    async def tool_answered(self, result: ToolResult, ms: int) -> None:
+        """Do nothing."""
+
+
+class Streams:
+    """The streamed answers of a process, and the way to those of others. One for each process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._logs: dict[int, Log] = {}
+
+    def of(self, answer_id: int) -> Log | None:
+        """Return the log of an answer that runs here."""
+        return self._logs.get(answer_id)
+
+    def open(self, answer_id: int) -> Log:
+        """Return the log of an answer that begins."""
+        log = self._logs[answer_id] = Log(answer_id)
+        return log
+
+    def close(self, log: Log) -> None:
+        """Note that an answer is settled: all of it is in the database."""
+        log.over = True
+        log.wake()
+        self._logs.pop(log.answer_id, None)
+
+    async def keep_flushed(self) -> None:
+        """Write what is new to the database, until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSHED_EVERY_SECONDS)
+            taken = [(log.answer_id, *new) for log in self._logs.values() if (new := log.take()) is not None]
+            if not taken:
+                continue
+            try:
+                await self._database.write(store_some, taken)
+            except exc.IntegrityError:  # an answer was deleted meanwhile; the others are stored
+                for some in taken:
+                    with suppress(StorageUnavailableError, exc.IntegrityError):
+                        await self._database.write(store_some, [some])
+            except StorageUnavailableError:
+                for answer_id, first, _ in taken:  # they come again with what follows
+                    if (log := self._logs.get(answer_id)) is not None:
+                        log.taken = min(log.taken, first)
+
+    async def follow(self, user_id: int, answer_id: int) -> AsyncGenerator[list[Followed]]:
+        """Yield all events of an answer, from its first one to its last, some at a time; an empty list says that it runs on.
+
+        Ends when the answer is settled. Nothing is yielded of one that was never streamed, or too long ago. Raises NotFoundError.
+        """
+        seen = 0
+        log = self._logs.get(answer_id)
+        if log is not None:
+            while True:
+                while seen < len(log.events):
+                    some = log.events[seen : seen + MOST_AT_ONCE]
+                    seen += len(some)
+                    yield some
+                if log.over:
+                    return
+                await log.more()
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            # First whether it runs: what comes after that is read the next time.
+            row = await self._database.read(messages.get, user_id, answer_id)
+            for first, events in await self._database.read(_stored, answer_id, seen):
+                if first != seen:
+                    raise NotFoundError(f"The answer {answer_id} was begun anew.")
+                seen += len(events)
+                yield events
+                pause = FIRST_PAUSE_SECONDS
+            if row.status != messages.RUNNING:
+                return
+            yield []
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+def store(connection: Connection, answer_id: int, first: int, events: bytes) -> None:
+    """Store some events of an answer. Raises IntegrityError where the answer is gone."""
+    row = {"answer_id": answer_id, "first": first, "events": events, "created_at": now()}
+    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
+    # What could not be told whether it was stored comes again, with more behind it.
+    statement = insert(answer_events).on_conflict_do_update(
+        index_elements=["answer_id", "first"], set_={"events": events}
+    )
+    connection.execute(statement, row)
+
+
+def store_some(connection: Connection, taken: list[tuple[int, int, bytes]]) -> None:
+    """Store events of several answers, all or none. Raises IntegrityError."""
+    for answer_id, first, events in taken:
+        store(connection, answer_id, first, events)
+
+
+def forget(connection: Connection, answer_id: int) -> None:
+    """Delete the events of an answer."""
+    connection.execute(answer_events.delete().where(_table.answer_id == answer_id))
+
+
+def sweep(connection: Connection, kept_for: timedelta) -> None:
+    """Delete the events of answers that are over for so long."""
+    running = sa.select(messages_table.c.id).where(messages_table.c.status == messages.RUNNING)
+    connection.execute(
+        answer_events.delete().where(_table.created_at < now() - kept_for, _table.answer_id.not_in(running))
+    )
+
+
+def _stored(connection: Connection, answer_id: int, from_event: int) -> list[tuple[int, list[Followed]]]:
+    rows: Sequence[AnyRow] = connection.execute(_rows, {"answer": answer_id, "from_event": from_event}).all()
+    return [(row.first, _decode(zlib.decompress(row.events))) for row in rows]
