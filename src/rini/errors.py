@@ -19,6 +19,8 @@ RiniError
 ├── SessionBusyError              409 session_busy
 ├── TurnCancelledError            409 turn_cancelled
 ├── HeadMovedError                412 head_moved
+├── StreamGoneError               410 stream_gone
+├── AnswerBrokeOffError           502 answer_broke_off
 ├── TooManyTokensError            409 too_many_tokens
 ├── AliasTakenError               409 alias_taken
 ├── IdempotencyInterruptedError   409 idempotency_interrupted
@@ -65,6 +67,9 @@ RiniError
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+# OpenAI's and Anthropic's SDKs repeat what is answered with 409 unless they are told.
+_NO_USE_TO_REPEAT = {"x-should-retry": "false"}
 
 
 class RiniError(Exception):
@@ -253,6 +258,27 @@ class TurnCancelledError(RiniError):
     code = "turn_cancelled"
 
 
+class StreamGoneError(RiniError):
+    """The events of the answer are not kept any more, or never were: it cannot be followed from the middle.
+
+    What to do: Follow it from its beginning (without `after`), or read the message.
+    """
+
+    status = 410
+    code = "stream_gone"
+
+
+class AnswerBrokeOffError(RiniError):
+    """The answer that is followed broke off; what had come of it is stored.
+
+    What to do: Look at `status_reason` of the message, and ask again where it is wanted.
+    Fields: reason.
+    """
+
+    status = 502
+    code = "answer_broke_off"
+
+
 class HeadMovedError(RiniError):
     """The session's head is not where the client believed it to be: another request moved it meanwhile.
 
@@ -304,6 +330,7 @@ class IdempotencyInterruptedError(RiniError):
     def __init__(self, request_id: str | None) -> None:
         super().__init__(
             "The first request with this Idempotency-Key broke off, and it is not known how far it came; look at what is stored, and use a new key.",
+            headers=_NO_USE_TO_REPEAT,
             first_request_id=request_id,
         )
 
@@ -321,6 +348,7 @@ class IdempotencyAnswerNotKeptError(RiniError):
     def __init__(self, request_id: str | None, status: int) -> None:
         super().__init__(
             f"The request with this Idempotency-Key was answered with status {status}, and that answer was not kept; it is not done again.",
+            headers=_NO_USE_TO_REPEAT,
             first_request_id=request_id,
             first_status=status,
         )

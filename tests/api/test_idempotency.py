@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import openai
 import pytest
 import sqlalchemy as sa
 
@@ -21,6 +22,7 @@ from rini.accounts.access import Access
 from rini.accounts.tokens import TokenIssuer
 from rini.api.idempotency import keys, layer
 from rini.api.idempotency.layer import Idempotency
+from rini.api.idempotency.request import ReadRequest
 from rini.api.idempotency.tables import idempotency_keys
 from rini.api.routes import as_problem
 from rini.db import Database
@@ -166,21 +168,6 @@ def test_a_key_is_printable_and_short(user: Client, key: str):
     assert "1 to 255 printable" in answer.json["detail"]
 
 
-def test_a_form_has_another_boundary_each_time(user: Client, upstream: Upstream):
-    body = b'--%s\r\nContent-Disposition: form-data; name="x"\r\n\r\nhello\r\n--%s--\r\n'
-    answers = [
-        user.request(
-            "POST",
-            "/llm/image-completion/",
-            raw=body % (mark, mark),
-            Content_Type=f"multipart/form-data; boundary={mark.decode()}",
-            Idempotency_Key="k",
-        )
-        for mark in (b"one1", b"two2")
-    ]
-    assert [each.json["code"] for each in answers] == ["invalid_request"] * 2
-
-
 def test_without_a_good_token_the_endpoint_answers(server: Server, user: Client):
     nobody = Client(server.url)
     assert code(ask(nobody, "k")) == (401, "not_authenticated")
@@ -238,6 +225,28 @@ def test_who_left_finds_the_answer_when_it_comes_back(
     assert said(user, session) == ["hello", "at last"]
     (call,) = upstream.calls(user.provider_key)
     assert call.left_at is None
+
+
+def test_an_sdk_that_repeats_joins_the_call_that_runs(user: Client, upstream: Upstream, go: threading.Event):
+    upstream.scripts[user.provider_key] = held(go)
+    session = user.session()
+    again = {"Idempotency-Key": "k", "x-rini-session": session}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        openai.OpenAI(base_url=user.url + "/v1", api_key=user.token, max_retries=9) as client,
+    ):
+        asked = pool.submit(
+            client.with_options(timeout=0.3).chat.completions.create,
+            **CHAT,
+            extra_headers=again,  # type: ignore[arg-type]
+        )
+        until(lambda: upstream.calls(user.provider_key))
+        time.sleep(0.5)
+        go.set()
+        answer = asked.result(20)
+    assert answer.choices[0].message.content == "at last"
+    assert len(upstream.calls(user.provider_key)) == 1
+    assert said(user, session) == ["hello", "at last"]
 
 
 def failing_once(status: int, body: Any = None) -> Script:
@@ -612,7 +621,8 @@ def test_a_request_without_a_living_worker_is_interrupted(alone: Layer):
         statuses = []
         for worker in (dead, "unknown", alone.worker):
             alone.change(worker_id=worker, status=None, headers=None, body=None)
-            statuses.append((await alone.ask())[0])
+            async with asyncio.timeout(10):
+                statuses.append((await alone.ask())[0])
         return statuses
 
     assert asyncio.run(run()) == [409, 409, 409]
@@ -673,6 +683,51 @@ def test_a_key_is_forgotten_after_a_day(alone: Layer):
         return [*counts, alone.database.write_sync(keys.sweep), alone.database.write_sync(keys.sweep)]
 
     assert asyncio.run(run()) == [2, 0, 1, 0]
+
+
+def fingerprint(body: bytes = b"{}", query: bytes = b"", path: str = "/x/", **headers: str) -> str:
+    async def read() -> str:
+        sent = {"content-type": "application/json", "x-request-id": os.urandom(4).hex()} | headers
+        told = [(name.replace("_", "-").encode(), value.encode()) for name, value in sent.items()]
+        scope = {"method": "POST", "path": path, "query_string": query, "headers": told}
+        message = {"type": "http.request", "body": body}
+
+        async def receive() -> Any:
+            return message
+
+        return await (await ReadRequest.read(scope, receive, 10**6)).fingerprint()
+
+    return asyncio.run(read())
+
+
+def form(mark: str, text: str, quote: str = "") -> str:
+    body = f'--{mark}\r\nContent-Disposition: form-data; name="x"\r\n\r\n{text}\r\n--{mark}--\r\n'
+    return fingerprint(body.encode(), **{"content-type": f"multipart/form-data; boundary={quote}{mark}{quote}"})
+
+
+def test_what_is_the_same_request():
+    same = fingerprint()
+    assert fingerprint(path="/x") == same
+    assert fingerprint(query=b"key=abc") == same == fingerprint(query=b"key=another")
+    assert fingerprint(user_agent="x", authorization="Bearer another") == same
+    assert form("one", "text") == form("another", "text") == form("one", "text", '"')
+    assert fingerprint(b"x" * 300_000) == fingerprint(b"x" * 300_000)
+
+
+def test_what_is_another_request():
+    all_of_them = [
+        fingerprint(),
+        fingerprint(b"{} "),
+        fingerprint(path="/y"),
+        fingerprint(query=b"a=b"),
+        fingerprint(**{"content-type": "text/plain"}),
+        fingerprint(x_rini_session="a"),
+        fingerprint(x_rini_session="b"),
+        fingerprint(b"x" * 300_000),
+        form("one", "text"),
+        form("one", "text2"),
+    ]
+    assert len(set(all_of_them)) == len(all_of_them)
 
 
 def test_the_key_itself_is_not_stored(alone: Layer):

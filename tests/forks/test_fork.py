@@ -121,7 +121,7 @@ def remember(user: Client, session: str, content: str, sources: list[int] | None
 
 
 def own_memory(user: Client, session: str) -> dict[str, Any]:
-    entries = user.get(f"/sessions/{session}/memory").json
+    entries = user.get(f"/memory/?session_id={session}&limit=100").json
     return {each["content"]: each["source_message_ids"] for each in entries if each["scope"] == "Session"}
 
 
@@ -288,4 +288,6 @@ def test_a_fork_is_whole_or_not_at_all(database: Database, monkeypatch: pytest.M
     with pytest.raises(InvalidRequestError, match="1,501"):
         database.write_sync(copy, user_id, session, None, "all")
     assert len(database.read_sync(repository.page, user_id, 0, 10)[0]) == 2
-    assert database.read_sync(lambda connection: connection.execute(sa.select(sa.func.count(table.c.id))).scalar()) == 3002
+    assert (
+        database.read_sync(lambda connection: connection.execute(sa.select(sa.func.count(table.c.id))).scalar()) == 3002
+    )

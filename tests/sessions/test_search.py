@@ -54,6 +54,7 @@ def test_a_message_is_found_with_its_session_and_the_place(user: Client):
     assert found["session_alias"] == "회의"
     assert marked(answer) == [["예산", "검토"]]
     assert len(found["snippet"]["text"]) <= 200
+    assert found["snippet"]["text"].startswith("intro ")
     assert (answer.headers["x-total-count"], answer.headers["x-search-matched"]) == ("1", "all")
 
 
@@ -96,8 +97,8 @@ def test_pages(user: Client):
 
 def test_the_best_comes_first(user: Client):
     session = user.session()
-    once = say(user, session, "zebra " + "and many other words " * 20)
     often = say(user, session, "zebra zebra zebra")
+    once = say(user, session, "zebra " + "and many other words " * 20)
     say(user, session, "no such animal")
     assert ids(ask(user, "zebra")) == [often, once]
 

@@ -79,11 +79,16 @@ def test_several_roots_come_in_pages(user: Client):
 
 def test_answers_are_shown_with_who_wrote_them_and_what_they_cost(user: Client):
     session = user.session()
+    assert user.get(f"/sessions/{session}/tree").json["cost_usd"] is None
     user.ask("hello", session_id=session, model="gpt-4o-mini")
-    (question,) = user.get(f"/sessions/{session}/tree").json["messages"]
+    whole = user.get(f"/sessions/{session}/tree").json
+    (question,) = whole["messages"]
     (answer,) = question["children"]
     assert (answer["provider"], answer["model"], answer["tokens"]) == ("openai", "gpt-test-1", 3)
     assert float(answer["cost_usd"]) > 0
+    assert whole["cost_usd"] == answer["cost_usd"]
+    assert user.delete(f"/messages/{answer['id']}").status == 204
+    assert user.get(f"/sessions/{session}/tree").json["cost_usd"] == answer["cost_usd"]
     assert (question["cost_usd"], question["provider"]) == (None, None)
     assert question["tokens"] > 0
 

@@ -30,12 +30,18 @@ class Things:
             "key_id": self.client.get("/api-keys/").json[0]["id"],
             "alias": self._made("/models/aliases", "alias", alias="team/fast", model="openai/gpt-4o-mini"),
             "model": "local/smollm2-135m-instruct",
+            **self._of_responses(),
             "connection_id": self._made("/mcp-connections/", name="calculator", url=mcp),
         }
 
     def path(self, path: str) -> str:
         """Return a path with the ids in their places."""
         return re.sub(r"\{(\w+)\}", lambda found: str(self.ids[found[1]]), path)
+
+    def _of_responses(self) -> dict[str, str]:
+        talk = self.client.post("/v1/conversations", {"items": [{"role": "assistant", "content": "x"}]}).json["id"]
+        item = self.client.get(f"/v1/conversations/{talk}/items").json["last_id"]
+        return {"conversation_id": talk, "item_id": item, "response_id": f"resp_{item.split('_')[2]}"}
 
     def _made(self, path: str, name: str = "id", /, **body: Any) -> Any:
         answer = self.client.post(path, body)

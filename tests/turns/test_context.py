@@ -1,5 +1,6 @@
 """What goes of a conversation that is too long: whole turns, and never a call without its result."""
 
+import msgspec
 import pytest
 
 from rini.canon import Image, Media, Message, Part, Text, ToolCall, ToolResult
@@ -116,6 +117,20 @@ def test_calls_and_results_go_together() -> None:
     assert [each.message_id for each in fit(steps).conversation.path.steps] == [5, 6, 7, 8, 9]
 
 
+def test_a_question_between_a_call_and_its_result_is_no_place_to_cut() -> None:
+    steps = (
+        *talk(3, tokens=120),
+        step(7, "user", "look", tokens=60),
+        step(8, "assistant", call("a"), tokens=60),
+        step(9, "user", "hurry", tokens=60),
+        step(10, "tool", result("a"), tokens=60),
+        step(11, "assistant", "found it", tokens=200),
+    )
+    assert [each.message_id for each in fit(steps).conversation.path.steps] == []
+    again = fit((*steps[:-1], step(11, "assistant", "found it", tokens=100)))
+    assert [each.message_id for each in again.conversation.path.steps] == [7, 8, 9, 10, 11]
+
+
 def test_a_result_that_is_asked_with_keeps_its_call() -> None:
     steps = (*talk(4), step(9, "user", "look"), step(10, "assistant", call("a")))
     path = Path(steps=steps)
@@ -192,6 +207,8 @@ def test_a_count_of_the_provider_is_worth_more_than_the_estimate() -> None:
     # 4,000 were estimated where 2,000 were counted, so the rest is taken for half as many too.
     assert size.tokens == 2000 + round(105 / 2)
     assert not size_of(Conversation(path=path), "openai", "gpt-4o").counted
+    elsewhere = msgspec.structs.replace(path, cut=Cut(message_id=1, window_tokens=1000, id=7))
+    assert not size_of(Conversation(path=elsewhere), "openai", "gpt-4").counted
 
 
 def test_an_image_has_a_size() -> None:

@@ -114,7 +114,7 @@ def test_a_summary_has_a_row_of_its_own_in_the_ledger(user: Client, model: Model
 
 def test_what_was_sent_can_be_seen(user: Client, model: Model) -> None:
     session = user.session(system_prompt="Be brief.")
-    answers = fill(user, session, 9)
+    answers = fill(user, session, 11)
     for answer, request in zip(answers, model.seen, strict=True):
         stored = answer["assistant_message"]
         shown = user.get(f"/messages/{stored['id']}/context").json
@@ -196,6 +196,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
     "the provider fails": (Broken(Failure(kind="server_error", message="no", status=500)), "provider_unavailable"),
     "it is empty": (" ", "summary_empty"),
     "it is longer than what it replaces": (LONG * 8, "summary_too_long"),
+    "it leaves no place for what stays": (LONG * 3, "summary_too_long"),
 }
 
 
@@ -356,6 +357,29 @@ def test_a_dialect_in_a_session_says_what_was_left_out(user: Client, model: Mode
     refused = user.request("POST", "/v1/chat/completions", body, x_rini_session=session)
     assert refused.json["error"]["code"] == "context_length_exceeded"
     assert "at most beside its answer" in refused.json["error"]["message"]
+
+
+def test_a_turn_that_is_ended_during_a_summary_is_told_so(user: Client, upstream: Upstream, model: Model) -> None:
+    session = user.session()
+    fill(user, session, 7)
+    waiting = threading.Event()
+    answering = scripted("openai", model)
+
+    async def script(conversation: Conversation) -> None:
+        if b"takes the place of" not in conversation.seen.body or waiting.is_set():
+            await answering(conversation)
+            return
+        waiting.set()
+        await conversation.until_left()
+
+    upstream.scripts[user.provider_key] = script
+    ended: list[Any] = []
+    asking = threading.Thread(target=lambda: ended.append(user.ask(LONG, session_id=session, model=SMALL)))
+    asking.start()
+    assert waiting.wait(10)
+    assert ask(user, session, LONG, if_busy="interrupt")["context"]["made_now"]
+    asking.join()
+    assert (ended[0].status, ended[0].json["code"]) == (409, "turn_cancelled")
 
 
 def test_a_client_that_leaves_during_a_summary_leaves_nothing_running(

@@ -3,7 +3,7 @@
 Their forms are OpenAI's, Anthropic's and Google's own; whatever else these take is taken here too.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -33,7 +33,10 @@ def _object(required: Mapping[str, Any], optional: Mapping[str, Any] | None = No
 
 
 class DialectCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. Without ``asked`` it has no body; ``streamed`` are the media types of a streamed answer with their schemas."""
+    """One call. Without ``asked`` it has no body; ``streamed`` are the media types of a streamed answer with their schemas.
+
+    ``method`` is GET without a body and POST with one, unless told otherwise; ``parameters`` are those of the path and of the query.
+    """
 
     path: str
     name: str
@@ -45,6 +48,8 @@ class DialectCall(msgspec.Struct, frozen=True, kw_only=True):
     asked: dict[str, Any] | None = None
     examples: Mapping[str, Any] = {}
     streamed: Mapping[str, Any] = {}
+    method: str | None = None
+    parameters: tuple[Mapping[str, Any], ...] = ()
 
 
 _EVENT_STREAM = {"text/event-stream": {"itemSchema": _object({"data": _TEXT}, {"event": _TEXT})}}
@@ -105,64 +110,6 @@ pass as they are; else they are translated, and what was left out is named in th
             "choices": [{"index": 0, "message": {"role": "assistant", "content": _HELLO}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 31, "completion_tokens": 4, "total_tokens": 35},
         },
-    ),
-    DialectCall(
-        path="/v1/responses",
-        name="openai_response",
-        form=OPENAI,
-        summary="Response, in OpenAI's form",
-        description="""The form is that of OpenAI's `POST /responses`, without its state: answers are not stored, and a conversation
-is sent whole. `store: true`, `previous_response_id` and `conversation` are refused.""",
-        asked=_object(
-            {"model": _MODEL, "input": {"oneOf": [_TEXT, _OBJECTS]}},
-            {
-                "instructions": _TEXT,
-                "stream": _STREAM,
-                "tools": _OBJECTS,
-                "max_output_tokens": _COUNT,
-                "reasoning": _ANY_OBJECT,
-            },
-        ),
-        answered=_object({"output": _OBJECTS}, {"id": _TEXT, "model": _TEXT, "status": _TEXT, "usage": _ANY_OBJECT}),
-        streamed=_EVENT_STREAM,
-        examples={
-            "local": {"model": _LOCAL, "input": "Say hello in Korean.", "max_output_tokens": 40},
-            "provider": {"model": _CHAT, "input": "Say hello in Korean."},
-        },
-        answer={
-            "id": "resp_1",
-            "object": "response",
-            "created_at": 1795305600,
-            "status": "completed",
-            "model": "gpt-4o-mini",
-            "output": [
-                {
-                    "id": "msg_1",
-                    "type": "message",
-                    "role": "assistant",
-                    "status": "completed",
-                    "content": [{"type": "output_text", "text": _HELLO, "annotations": []}],
-                }
-            ],
-            "usage": {"input_tokens": 31, "output_tokens": 4, "total_tokens": 35},
-        },
-    ),
-    DialectCall(
-        path="/v1/responses/input_tokens",
-        name="openai_count_tokens",
-        form=OPENAI,
-        summary="Count a response's input tokens, in OpenAI's form",
-        description="""The model's provider is asked, which costs nothing. Where it cannot count, the number is an estimate, and the
-header `x-rini-estimated` says so.""",
-        asked=_object(
-            {"model": _MODEL, "input": {"oneOf": [_TEXT, _OBJECTS]}}, {"instructions": _TEXT, "tools": _OBJECTS}
-        ),
-        answered=_object({"input_tokens": _COUNT}, {"object": _TEXT}),
-        examples={
-            "local": {"model": _LOCAL, "input": "Say hello in Korean."},
-            "provider": {"model": _CHAT, "input": "Say hello in Korean."},
-        },
-        answer={"object": "response.input_tokens", "input_tokens": 31},
     ),
     DialectCall(
         path="/v1/embeddings",
@@ -390,11 +337,12 @@ _LABELS = {OPENAI: "OpenAI", ANTHROPIC: "Anthropic", GOOGLE: "Google"}
 _ERROR = _object({"error": _ANY_OBJECT})
 
 
-def add_dialects(document: dict[str, Any], routed: Collection[str]) -> None:
-    """Add the dialects' endpoints to an OpenAPI document: those whose paths are ``routed``."""
-    for call in CALLS:
+def add_dialects(document: dict[str, Any], routed: Collection[str], calls: Iterable[DialectCall] = CALLS) -> None:
+    """Add the dialects' endpoints to an OpenAPI document: those of the ``calls`` whose paths are ``routed``."""
+    for call in calls:
         if call.path in routed:
-            document["paths"].setdefault(call.path, {})["get" if call.asked is None else "post"] = _operation(call)
+            method = call.method or ("get" if call.asked is None else "post")
+            document["paths"].setdefault(call.path, {})[method] = _operation(call)
 
 
 def _operation(call: DialectCall) -> dict[str, Any]:
@@ -406,7 +354,9 @@ def _operation(call: DialectCall) -> dict[str, Any]:
         "security": [{"HTTPBearer": []}],
         "responses": dict(_responses(call)),
     }
-    if "{model}" in call.path:
+    if call.parameters:
+        operation["parameters"] = [*call.parameters]
+    elif "{model}" in call.path:
         operation["parameters"] = [_PATH_MODEL]
     if call.asked is not None:
         examples = {name: {"value": value} for name, value in call.examples.items()}

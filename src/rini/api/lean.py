@@ -4,17 +4,26 @@ Each takes the raw request and sends its own answer. The request id, the log lin
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from rini.errors import InvalidRequestError
+from rini.errors import InvalidRequestError, NotFoundError
+from rini.kit.parameters import LARGEST_ID
 
 T = TypeVar("T")
 
 JSON_HEADERS = (b"content-type", b"application/json")
+
+
+def message_id_in(path_params: Mapping[str, str]) -> int:
+    """Return the message's id of a path. Raises NotFoundError for what cannot be one."""
+    text = path_params["message_id"]
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LARGEST_ID):
+        raise NotFoundError(f"There is no message {text[:40]}.")
+    return int(text)
 
 
 class ClientLeftError(Exception):

@@ -13,6 +13,8 @@ from rini.api.allowed import check_names
 from rini.api.credentials import current_caller
 from rini.api.lean import ClientLeftError, header, read_body, send_json, while_connected
 from rini.api.native_asks import Posted
+from rini.api.native_follow import Follower
+from rini.api.native_schemas import Begun
 from rini.api.native_stream import EventWriter, NativeStream
 from rini.errors import RiniError, ShuttingDownError
 from rini.kit.draining import process as draining
@@ -44,9 +46,12 @@ def check_allowed(caller: Caller, ask: Ask) -> None:
 class TurnEndpoint(ABC):
     """One of the native endpoints: ``show`` makes the answer's document of a finished turn."""
 
-    def __init__(self, turns: Turns, access: Access, show: Callable[[Answer], msgspec.Struct]) -> None:
+    def __init__(
+        self, turns: Turns, access: Access, follower: Follower, show: Callable[[Answer], msgspec.Struct]
+    ) -> None:
         self._turns = turns
         self._access = access
+        self._follower = follower
         self._show = show
 
     @abstractmethod
@@ -61,13 +66,30 @@ class TurnEndpoint(ABC):
             # The body has no name here: it may be an image's, and would be held as long as the turn takes.
             ask, streamed = await self.asked(await posted(scope, receive, caller))
             check_allowed(caller, ask)
-            if streamed:
+            if ask.background:
+                await self._behind(ask, receive, send, request_id, streamed=streamed)
+            elif streamed:
                 await while_connected(receive, lambda: self._stream(ask, send, request_id))
             else:
                 answer = await while_connected(receive, lambda: self._whole(ask))
                 await send_json(send, 200, _encode(self._show(answer)))
         except ClientLeftError:
             return
+
+    async def _behind(self, ask: Ask, receive: Receive, send: Send, request_id: str | None, *, streamed: bool) -> None:
+        """Begin an answer that does not end with its client, and follow it where it is streamed."""
+        loaded = await while_connected(receive, lambda: self._turns.start(ask))
+        if not streamed:
+            begun = Begun(
+                session_id=loaded.session_id,
+                user_message=native_shown.question(loaded),
+                assistant_message_id=loaded.answer_id,
+            )
+            await send_json(send, 202, _encode(begun))
+            return
+        await while_connected(
+            receive, lambda: self._follower.follow(ask.user_id, loaded.answer_id, send, 0, request_id)
+        )
 
     async def _whole(self, ask: Ask) -> Answer:
         try:
@@ -102,10 +124,11 @@ class NativeEndpoint(TurnEndpoint):
         self,
         turns: Turns,
         access: Access,
+        follower: Follower,
         ask: Callable[[Posted], tuple[Ask, bool]],
         show: Callable[[Answer], msgspec.Struct],
     ) -> None:
-        super().__init__(turns, access, show)
+        super().__init__(turns, access, follower, show)
         self._ask = ask
 
     async def asked(self, posted: Posted) -> tuple[Ask, bool]:

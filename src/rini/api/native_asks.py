@@ -51,6 +51,7 @@ def text_completion(posted: Posted) -> tuple[Ask, bool]:
         session_id=asked.session_id,
         parent_message_id=asked.parent_message_id,
         if_busy=asked.if_busy,
+        background=asked.background,
     )
     return ask, asked.stream
 
@@ -99,11 +100,14 @@ def _ask(
     session_id: str | None = None,
     parent_message_id: int | None = None,
     if_busy: IfBusy = "queue",
+    background: bool = False,
     image: Upload | None = None,
 ) -> Ask:
     """Return the turn, with what all endpoints have in common. Raises InvalidRequestError."""
     if parent_message_id is not None and session_id is None:
         raise InvalidRequestError("parent_message_id: goes with session_id.")
+    if background and session_id is None:
+        raise InvalidRequestError("background: goes with session_id; what is not stored cannot be waited for.")
     params, tool_choice = call_parameters(asked.llm_params)
     return Ask(
         user_id=posted.user_id,
@@ -118,6 +122,7 @@ def _ask(
         parent_message_id=parent_message_id,
         request_id=posted.request_id,
         if_busy=if_busy,
+        background=background,
         image=image,
     )
 

@@ -1,7 +1,7 @@
 """/messages/{message_id}/regenerate, /edit and /compare: more answers to a stored question, and the question in other words."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -9,9 +9,10 @@ from starlette.types import Receive, Scope, Send
 from rini.accounts.access import Access
 from rini.api import native_shown
 from rini.api.credentials import current_caller
-from rini.api.lean import ClientLeftError, decode_body, send_json, while_connected
+from rini.api.lean import ClientLeftError, decode_body, message_id_in, send_json, while_connected
 from rini.api.native import TurnEndpoint, check_allowed, posted
 from rini.api.native_asks import Posted, call_parameters, checked
+from rini.api.native_follow import Follower
 from rini.api.native_schemas import (
     Compared,
     ComparedModel,
@@ -24,9 +25,8 @@ from rini.api.native_stream import EventWriter, NativeStream
 from rini.api.problems import problem_document
 from rini.canon import Message, Part, Text
 from rini.db import AnyRow, Database
-from rini.errors import InvalidRequestError, NotFoundError, RiniError, ShuttingDownError
+from rini.errors import InvalidRequestError, RiniError, ShuttingDownError
 from rini.kit.draining import process as draining
-from rini.kit.parameters import LARGEST_ID
 from rini.sessions.questions import Asked, question_of
 from rini.turns.turn import Turns
 from rini.turns.values import Ask, StoredFile
@@ -47,8 +47,8 @@ MakeAsk = Callable[[Posted, Asked], tuple[Ask, bool]]
 class MessageEndpoint(TurnEndpoint):
     """An endpoint that asks about a stored message: ``make`` makes a turn of the request and what is stored."""
 
-    def __init__(self, turns: Turns, access: Access, database: Database, make: MakeAsk) -> None:
-        super().__init__(turns, access, native_shown.text_completion)
+    def __init__(self, turns: Turns, access: Access, follower: Follower, database: Database, make: MakeAsk) -> None:
+        super().__init__(turns, access, follower, native_shown.text_completion)
         self._database = database
         self._make = make
 
@@ -61,7 +61,7 @@ class MessageEndpoint(TurnEndpoint):
 def regenerate(posted: Posted, found: Asked) -> tuple[Ask, bool]:
     """Return the turn that answers a question once more. Raises InvalidRequestError."""
     asked = decode_body(_regenerate, posted.body or b"{}")
-    return _ask(posted, found, asked, REGENERATE, answers=found.question.id), asked.stream
+    return _ask(posted, found, asked, REGENERATE, answers=found.question.id, background=asked.background), asked.stream
 
 
 def edit(posted: Posted, found: Asked) -> tuple[Ask, bool]:
@@ -84,6 +84,7 @@ def edit(posted: Posted, found: Asked) -> tuple[Ask, bool]:
         parent_message_id=before.parent_message_id,
         at_root=before.parent_message_id is None,
         file=file,
+        background=asked.background,
     )
     return ask, asked.stream
 
@@ -149,14 +150,6 @@ async def _fail(compared: Compared, error: RiniError, request_id: str | None, st
     compared.error = problem_document(error, request_id)
     if stream is not None:
         await stream.error(error, request_id)
-
-
-def message_id_in(path_params: Mapping[str, str]) -> int:
-    """Return the message's id of a path. Raises NotFoundError for what cannot be one."""
-    text = path_params["message_id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LARGEST_ID):
-        raise NotFoundError(f"There is no message {text[:40]}.")
-    return int(text)
 
 
 def _ask(

@@ -32,7 +32,10 @@ ProviderField = Annotated[
 
 
 class TextCompletionRequest(msgspec.Struct, kw_only=True):
-    """A question; with ``session_id`` it continues that session and is stored with its answer."""
+    """A question; with ``session_id`` it continues that session and is stored with its answer.
+
+    ``background``: the answer does not end when its client leaves. Unless it is streamed, it is not waited for: 202 says which message it will be.
+    """
 
     text: Annotated[str, Meta(min_length=1)]
     provider: ProviderField
@@ -43,6 +46,7 @@ class TextCompletionRequest(msgspec.Struct, kw_only=True):
     parent_message_id: Id | None = None
     api_key_id: Id | None = None
     if_busy: IfBusy = "queue"
+    background: bool = False
 
 
 class ChatMessage(msgspec.Struct):
@@ -88,6 +92,14 @@ class MessageShown(msgspec.Struct, kw_only=True):
     labels: list[str]
     note: str | None
     created_at: datetime
+
+
+class Begun(msgspec.Struct, kw_only=True):
+    """An answer that goes on by itself: ``GET /messages/{assistant_message_id}`` says what has become of it."""
+
+    session_id: str
+    user_message: MessageShown | None
+    assistant_message_id: int
 
 
 class UsageShown(msgspec.Struct, kw_only=True):
@@ -152,6 +164,7 @@ class RegenerateRequest(msgspec.Struct, kw_only=True):
     llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
     stream: bool = False
     api_key_id: Id | None = None
+    background: bool = False
 
 
 class EditRequest(msgspec.Struct, kw_only=True):
@@ -163,6 +176,7 @@ class EditRequest(msgspec.Struct, kw_only=True):
     llm_params: Params = msgspec.field(default_factory=msgspec.Raw)
     stream: bool = False
     api_key_id: Id | None = None
+    background: bool = False
 
 
 class ComparedModel(msgspec.Struct, kw_only=True):

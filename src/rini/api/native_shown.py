@@ -10,10 +10,11 @@ from rini.api.native_schemas import (
     TextCompletionResponse,
     UsageShown,
 )
-from rini.canon import Reply, Thinking
+from rini.canon import Part, Reply, Thinking
 from rini.db import AnyRow
 from rini.sessions.shown import shown, tool_uses
 from rini.turns.settle import total
+from rini.turns.stored import Stored
 from rini.turns.values import Answer, Loaded
 from rini.usage.usage_record import UsageRecord
 
@@ -27,12 +28,43 @@ def text_completion(answer: Answer) -> TextCompletionResponse:
         session_id=answer.question.session_id if answer.question is not None else None,
         user_message=question(answer.begun.loaded),
         assistant_message=message(answer.answer) if answer.answer is not None else None,
-        thinking=_thinking(answer),
+        thinking=_thoughts(answer.parts),
         model=_model(answer),
         finish_reason=_finish_reason(answer.reply),
         tool_calls=tool_uses(answer.parts),
         context=None if answer.begun.loaded is None else context(answer.begun.loaded),
         usage=usage(answer.records),
+    )
+
+
+def stored_completion(stored: Stored) -> TextCompletionResponse:
+    """Return the document of a finished turn as its own answer was, from what is stored of it."""
+    row, parts = stored.answer, stored.parts
+    return TextCompletionResponse(
+        response_text=row.content,
+        session_id=row.session_id,
+        user_message=None if stored.question is None else message(stored.question, stored.labels),
+        assistant_message=message(row),
+        thinking=_thoughts(parts),
+        model=row.model_used,
+        finish_reason=row.finish_reason,
+        tool_calls=tool_uses(parts),
+        context=stored_context(stored),
+        usage=usage(stored.records),
+    )
+
+
+def stored_context(stored: Stored) -> ContextShown | None:
+    """Return the document of what the model was not given of the conversation; None where it was given all."""
+    cut = stored.cut
+    if cut is None:
+        return None
+    return ContextShown(
+        cut=cut.id,
+        after_message_id=cut.message_id,
+        made_now=cut.created_at >= stored.answer.created_at,
+        summary=cut.provider is not None,
+        reason=cut.reason,
     )
 
 
@@ -43,7 +75,7 @@ def chat_completion(answer: Answer) -> ChatCompletionResponse:
         response_text=answer.reply.text,
         prompt_tokens=used.prompt_tokens,
         completion_tokens=used.completion_tokens,
-        thinking=_thinking(answer),
+        thinking=_thoughts(answer.parts),
         model=_model(answer),
         finish_reason=_finish_reason(answer.reply),
         tool_calls=tool_uses(answer.parts),
@@ -77,7 +109,7 @@ def message(row: AnyRow, labels: tuple[str, ...] = ()) -> MessageShown:
     return MessageShown(**{name: fields[name] for name in _MESSAGE_FIELDS})
 
 
-def usage(records: Sequence[UsageRecord]) -> UsageShown:
+def usage(records: "Sequence[UsageRecord | AnyRow]") -> UsageShown:
     """Return the document of what a turn's calls used together; it has no price when one of them has none."""
     prompt = total([record.input_tokens for record in records])
     completion = total([record.output_tokens for record in records])
@@ -99,8 +131,8 @@ def _model(answer: Answer) -> str:
     return answer.reply.model or answer.records[-1].model
 
 
-def _thinking(answer: Answer) -> str | None:
-    return "".join(part.text for part in answer.parts if isinstance(part, Thinking)) or None
+def _thoughts(parts: tuple[Part, ...]) -> str | None:
+    return "".join(part.text for part in parts if isinstance(part, Thinking)) or None
 
 
 def _finish_reason(reply: Reply) -> str | None:

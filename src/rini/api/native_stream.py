@@ -10,7 +10,7 @@ import msgspec
 from starlette.types import Send
 
 from rini.api import native_shown
-from rini.api.native_schemas import UsageShown
+from rini.api.native_schemas import ContextShown, MessageShown, UsageShown
 from rini.api.problems import problem_document
 from rini.canon import (
     Audio,
@@ -36,11 +36,12 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
 class EventWriter:
-    """Writes numbered server-sent events, each with a JSON object."""
+    """Writes numbered server-sent events, each with a JSON object; only those that come after number ``after``."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, after: int = 0) -> None:
         self.begun = False
         self._send = send
+        self._after = after
         self._sent = 0
 
     async def open(self) -> None:
@@ -50,13 +51,16 @@ class EventWriter:
             await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
 
     def event(self, name: str, data: bytes) -> bytes:
-        """Return the next event."""
+        """Return the next event; nothing of one that the client has."""
         self._sent += 1
+        if self._sent <= self._after:
+            return b""
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._sent, name.encode(), data)
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Send events."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        if data or last:
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
 
 class NativeStream:
@@ -80,14 +84,26 @@ class NativeStream:
     async def begin(self, begun: Begun) -> None:
         """Open the answer."""
         loaded = begun.loaded
+        if loaded is None:
+            await self._start({})
+        else:
+            cut = native_shown.context(loaded)
+            await self.start(loaded.session_id, native_shown.question(loaded), loaded.answer_id, cut)
+
+    async def start(
+        self, session_id: str, question: MessageShown | None, answer_id: int, cut: ContextShown | None
+    ) -> None:
+        """Open an answer that is stored."""
+        told: dict[str, Any] = {
+            "session_id": session_id,
+            "user_message": question,
+            "assistant_message_id": answer_id,
+        }
+        await self._start(told if cut is None else {**told, "context": cut})
+
+    async def _start(self, told: dict[str, Any]) -> None:
         await self._writer.open()
-        start: dict[str, Any] = {"model": self._model}
-        if loaded is not None:
-            start["session_id"] = loaded.session_id
-            start["user_message"] = native_shown.question(loaded)
-            start["assistant_message_id"] = loaded.answer_id
-            if (cut := native_shown.context(loaded)) is not None:
-                start["context"] = cut
+        start = {"model": self._model, **told}
         await self._writer.write(self._event("start", _encode(start)))
 
     async def piece(self, data: bytes, events: list[Event]) -> None:  # noqa: ARG002  # nobody else's bytes are passed on
@@ -121,9 +137,11 @@ class NativeStream:
 
     async def error(self, error: RiniError, request_id: str | None) -> None:
         """Close an answer that broke off."""
-        await self._writer.write(
-            self._event("error", _encode(problem_document(error, request_id))), last=self._is_alone
-        )
+        await self.broke_off(problem_document(error, request_id))
+
+    async def broke_off(self, problem: dict[str, Any]) -> None:
+        """Close an answer that broke off with what its problem document says."""
+        await self._writer.write(self._event("error", _encode(problem)), last=self._is_alone)
 
     def _shown(self, event: Event) -> bytes:
         if type(event) is PartDelta:

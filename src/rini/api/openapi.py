@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from rini.api.dialect_pages import add_dialects
 from rini.api.error_pages import describe_errors
 from rini.api.lean_pages import add_endpoints
+from rini.api.responses_pages import add_responses
 from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER
 
 TAGS = {
@@ -64,6 +65,7 @@ def describe(api: FastAPI, lean: Collection[str]) -> None:
             document["components"]["headers"] = _HEADERS
             add_endpoints(document)
             add_dialects(document, lean)
+            add_responses(document, lean)
             describe_errors(document)
             _finish_answers(document)
             _make_bounds_whole(document)

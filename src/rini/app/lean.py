@@ -22,6 +22,7 @@ from rini.api.dialects.openai_responses import OpenAIResponses
 from rini.api.dialects.openai_state import States
 from rini.api.model_lists import model_routes
 from rini.api.native import NativeEndpoint
+from rini.api.native_follow import CANCEL, STREAM, CancelEndpoint, FollowEndpoint, Follower
 from rini.api.native_messages import COMPARE, EDIT, REGENERATE, CompareEndpoint, MessageEndpoint, edit, regenerate
 from rini.api.routes import Route
 from rini.app.parts import Parts
@@ -50,21 +51,24 @@ def lean_routes(parts: Parts) -> list[Route]:
 
 def _native(parts: Parts) -> list[Route]:
     turns, access = parts.turns, parts.access
+    follower = Follower(parts.streams, parts.database)
     return [
         Route(
             "/llm/text-completion/",
-            NativeEndpoint(turns, access, native_asks.text_completion, native_shown.text_completion),
+            NativeEndpoint(turns, access, follower, native_asks.text_completion, native_shown.text_completion),
         ),
         Route(
             "/llm/chat-completions/",
-            NativeEndpoint(turns, access, native_asks.chat_completion, native_shown.chat_completion),
+            NativeEndpoint(turns, access, follower, native_asks.chat_completion, native_shown.chat_completion),
         ),
         Route(
             "/llm/image-completion/",
-            NativeEndpoint(turns, access, native_asks.image_completion, native_shown.text_completion),
+            NativeEndpoint(turns, access, follower, native_asks.image_completion, native_shown.text_completion),
         ),
-        Route(REGENERATE, MessageEndpoint(turns, access, parts.database, regenerate)),
-        Route(EDIT, MessageEndpoint(turns, access, parts.database, edit)),
+        Route(REGENERATE, MessageEndpoint(turns, access, follower, parts.database, regenerate)),
+        Route(EDIT, MessageEndpoint(turns, access, follower, parts.database, edit)),
+        Route(STREAM, FollowEndpoint(follower, access), method="GET"),
+        Route(CANCEL, CancelEndpoint(turns, access)),
         Route(COMPARE, CompareEndpoint(turns, access, parts.database)),
         Route(embeddings.PATH, embeddings.EmbeddingsEndpoint(parts.embeddings, access)),
     ]

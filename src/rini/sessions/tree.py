@@ -15,7 +15,7 @@ from rini.errors import InvalidRequestError
 from rini.sessions import marks, repository
 from rini.sessions.ancestry import ancestor_at
 from rini.sessions.tables import messages
-from rini.usage.tables import usage_records
+from rini.usage.tables import usage_records, usage_session_days
 
 MOST_NODES = 1000
 PREVIEW_CHARACTERS = 120
@@ -62,6 +62,9 @@ _below = (
     .limit(sa.bindparam("most"))
 )
 _count = sa.select(sa.func.count()).where(_table.session_id == sa.bindparam("session"))
+_spent = sa.select(sa.func.sum(usage_session_days.c.cost_usd)).where(
+    usage_session_days.c.session_id == sa.bindparam("session"), usage_session_days.c.user_id == sa.bindparam("user")
+)
 _step = sa.select(_table.parent_message_id, _table.depth).where(_table.id == sa.bindparam("message"))
 
 
@@ -81,10 +84,11 @@ class Node(msgspec.Struct, kw_only=True):
 
 
 class Page(msgspec.Struct, kw_only=True):
-    """A page of a tree. ``roots_after`` is there when there are more of its top messages: the id after which they go on."""
+    """A page of a tree. ``cost_usd`` is what all calls in the session cost; None: there were none. ``roots_after`` is there when there are more of its top messages: the id after which they go on."""
 
     head_id: int | None
     message_count: int
+    cost_usd: Decimal | None
     nodes: list[Node]
     roots: list[Node]
     roots_after: int | None
@@ -140,6 +144,7 @@ def page(
     return Page(
         head_id=session.head_message_id,
         message_count=total,
+        cost_usd=connection.execute(_spent, {"session": session.id, "user": user_id}).scalar(),
         nodes=nodes,
         roots=roots,
         roots_after=rows[-1].id if more and rows else None,

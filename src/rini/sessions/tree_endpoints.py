@@ -54,6 +54,7 @@ def read_tree(
         session_id=session_id.lower(),
         head_message_id=page.head_id,
         message_count=page.message_count,
+        cost_usd=page.cost_usd,
         shape=shape,
         next_after=page.roots_after,
         messages=[_node(node, page.head_id, nested=nested) for node in (page.roots if nested else page.nodes)],

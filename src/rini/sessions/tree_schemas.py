@@ -44,11 +44,15 @@ class TreeNode(BaseModel):
 
 
 class Tree(BaseModel):
-    """A page of a session's tree. ``next_after`` is there when more messages stand beside the topmost ones: ``?after=<that>`` goes on."""
+    """A page of a session's tree. ``cost_usd`` is what all calls in the session cost, those for deleted messages too; calls without a price are not in it.
+
+    ``next_after`` is there when more messages stand beside the topmost ones: ``?after=<that>`` goes on.
+    """
 
     session_id: str
     head_message_id: int | None
     message_count: int
+    cost_usd: Decimal | None
     shape: Literal["nested", "flat"]
     next_after: int | None
     messages: list[TreeNode]

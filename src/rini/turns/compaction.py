@@ -49,7 +49,7 @@ async def compacted(take: Callable[[Ask], Awaitable[Answer]], ask: Ask, session_
     assert cut is not None
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
-            answer = await take(_asking(ask, session_id, reading))
+            answer = await take(asking(ask, session_id, reading))
     except RiniError as error:
         return _without(cut, error.code)
     except TimeoutError:
@@ -75,7 +75,7 @@ def _without(cut: Cut, reason: str) -> Cut:
     return msgspec.structs.replace(cut, reason=reason)
 
 
-def _asking(ask: Ask, session_id: str, reading: Reading) -> Ask:
+def asking(ask: Ask, session_id: str, reading: Reading) -> Ask:
     """Return the turn that asks for the summary."""
     cut = reading.cut
     assert cut is not None

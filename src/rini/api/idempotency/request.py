@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope
 from rini.api.lean import ClientLeftError
 
 HASHED_IN_THREAD_BYTES = 256 * 1024
-_BOUNDARY = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
+_BOUNDARY = re.compile(rb'boundary=("?)([^";,]+)\1', re.IGNORECASE)
 
 
 class ReadRequest:
@@ -62,7 +62,7 @@ class ReadRequest:
     def _fingerprint(self, body: bytes) -> str:
         scope = self._scope
         told = [scope["method"].encode(), scope["path"].rstrip("/").encode("utf-8", "surrogatepass")]
-        told += [field for field in scope["query_string"].split(b"&") if not field.startswith(b"key=")]
+        told += [field for field in scope["query_string"].split(b"&") if field and not field.startswith(b"key=")]
         kind = b""
         for name, value in sorted(scope["headers"]):
             if name == b"content-type":
@@ -71,8 +71,8 @@ class ReadRequest:
                 told.append(name + b":" + value)
         boundary = _BOUNDARY.search(kind) if kind.lower().startswith(b"multipart/") else None
         if boundary is not None:
-            kind = kind.replace(boundary[1], b"")
-            body = body.replace(boundary[1], b"")
+            kind = kind.replace(boundary[0], b"")
+            body = body.replace(boundary[2], b"")
         digest = hashlib.sha256()
         for part in (*told, kind, body):
             digest.update(b"%d:" % len(part))
