@@ -164,6 +164,12 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a question waits for another one that is being answered at the same branch's tip.",
     )
+    streams_kept_hours: float = Field(
+        24.0,
+        alias="RINI_STREAMS_KEPT_HOURS",
+        ge=0,
+        description="How long the events of a streamed answer can be followed again from the middle, in hours.",
+    )
     shutdown_grace_seconds: float = Field(
         30.0, alias="RINI_SHUTDOWN_GRACE_SECONDS", ge=0, description="Time that running answers get after SIGTERM."
     )

@@ -116,6 +116,8 @@ def _furnish(user: Client, addresses: dict[str, str]) -> dict[str, Any]:
     key = made("/api-keys/", model_provider="openai_compatible", api_key_value="key", base_url=addresses["upstream"])
     connection = made("/mcp-connections/", name="calculator", url=addresses["mcp"])
     fields = {"provider": "openai", "model": MODELS["openai"], "session_id": session}
+    talk = user.post("/v1/conversations", {"items": [{"role": "assistant", "content": "x"}]}).json["id"]
+    item = user.get(f"/v1/conversations/{talk}/items").json["last_id"]
     with_file = user.form("/llm/image-completion/", {"image_file": ("red.png", picture())}, **fields)
     assert with_file.status == 200, with_file
     return {
@@ -125,6 +127,9 @@ def _furnish(user: Client, addresses: dict[str, str]) -> dict[str, Any]:
         "key_id": key,
         "token_id": made("/users/me/tokens", name="laptop"),
         "connection_id": connection,
+        "conversation_id": talk,
+        "item_id": item,
+        "response_id": f"resp_{item.split('_')[2]}",
         "record_id": user.get("/usage/records/").json[0]["id"],
     }
 

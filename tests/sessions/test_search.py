@@ -81,7 +81,11 @@ def test_filters(user: Client):
     assert ids(ask(user, "apple", session_id=second)) == [three]
     assert ids(ask(user, "apple", role="assistant")) == [two]
     assert ids(ask(user, "apple", role="assistant", session_id=second)) == []
-    assert ids(ask(user, "apple", label="x")) == []
+    assert ids(ask(user, "apple", label="좋다")) == []
+    assert user.patch(f"/messages/{two}", {"labels": ["좋다"]}).status == 200
+    labelled = ask(user, "apple", label="좋다")
+    assert (ids(labelled), labelled.json[0]["message"]["labels"]) == ([two], ["좋다"])
+    assert ids(ask(user, "apple", label="좋다", role="user")) == []
     for wrong in ({"role": "robot"}, {"label": "\x00"}, {"skip": -1}, {"limit": 101}, {"limit": 0}):
         assert ask(user, "apple", **wrong).status == 422, wrong
     assert ask(user, "apple", session_id="nonsense").status == 404

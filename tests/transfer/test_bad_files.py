@@ -173,6 +173,17 @@ def test_a_conversation_that_is_too_large_is_not_read(one_house: House, monkeypa
     assert refused(one_house, as_json(ONE, large)).detail.startswith("Conversation 2 is larger than 3 MiB")
 
 
+def test_a_conversation_of_too_many_pieces_is_not_read(one_house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(elements, "MOST_BRACKETS", 1000)
+    many = ONE | {"x": [[]] * 1000}
+    assert refused(one_house, as_json(ONE, many)).detail.startswith(
+        "Conversation 2 has more than 1,000 objects and lists"
+    )
+    assert refused(one_house, json.dumps({"conversations": [many]}).encode()).detail.startswith(
+        "The file has more than 1,000"
+    )
+
+
 def encrypted() -> bytes:
     data = bytearray(as_zip({"conversations.json": as_json(ONE)}))
     data[6] |= 1

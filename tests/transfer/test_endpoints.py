@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,29 @@ def test_an_import_has_a_limit_of_its_own(new_server: Callable[..., Server], tmp
     assert (answer.status, json.loads(answer.read())["code"]) == (413, "body_too_large")
     connection.close()
     assert not list((tmp_path / "data" / "imports").iterdir())
+
+
+def test_a_user_imports_two_files_at_once_and_no_more(user: Client, server: Server):
+    def begun() -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(user.url.removeprefix("http://"), timeout=20)
+        connection.putrequest("POST", "/sessions/import")
+        connection.putheader("Authorization", f"Bearer {user.token}")
+        connection.putheader("Content-Length", str(len(file)))
+        connection.endheaders(file[:10])
+        return connection
+
+    file = rini(SESSION, message(1), end(1))
+    held = [begun(), begun()]
+    until = time.monotonic() + 10
+    while len(list((server.data_dir / "imports").glob("*.upload"))) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    refused = sent(user, file)
+    assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (429, "too_many_requests", "10")
+    for connection in held:
+        connection.send(file[10:])
+        assert connection.getresponse().status == 201
+        connection.close()
+    assert sent(user, file).status == 201
 
 
 def test_a_large_conversation_comes_in_pieces(user: Client):

@@ -67,7 +67,12 @@ _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "create_message": (errors.AnswerRunningError,),
     "move_head": (errors.HeadMovedError, errors.AnswerRunningError),
     "fork_session": (errors.AnswerRunningError,),
-    "import_sessions": (errors.ImportRefusedError, errors.FilesUnavailableError, errors.NotFoundError),
+    "import_sessions": (
+        errors.ImportRefusedError,
+        errors.FilesUnavailableError,
+        errors.NotFoundError,
+        errors.TooManyRequestsError,
+    ),
     "read_file": (errors.FilesUnavailableError,),
     "search_messages": (errors.NotFoundError,),
     "list_entries": (errors.NotFoundError,),

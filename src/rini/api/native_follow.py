@@ -83,7 +83,7 @@ class Follower:
                     is_first = False
                 broke_off = await _write(stream, some)
             stored = await self._database.read(stored_answer, user_id, answer_id)
-        except NotFoundError as error:
+        except (NotFoundError, AnswerBrokeOffError) as error:
             if is_first:
                 raise
             await stream.error(error, request_id)

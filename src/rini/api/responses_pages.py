@@ -68,6 +68,30 @@ _PAGE = (
     _INCLUDE,
 )
 
+_FOLLOWED = (
+    {
+        "name": "stream",
+        "in": "query",
+        "description": "Send the answer as server-sent events.",
+        "schema": {"type": "boolean"},
+        "examples": {"whole": {"value": "false"}},
+    },
+    {
+        "name": "starting_after",
+        "in": "query",
+        "description": "The number of the event after which to go on; with `stream`.",
+        "schema": {"type": "integer", "minimum": 0},
+        "examples": {"third": {"value": 2}},
+    },
+    {
+        "name": "include_obfuscation",
+        "in": "query",
+        "description": "Changes nothing: no event has any.",
+        "schema": {"type": "boolean"},
+        "examples": {"none": {"value": "false"}},
+    },
+)
+
 _USAGE = {
     "input_tokens": 31,
     "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -171,10 +195,23 @@ CALLS = (
         name="openai_read_response",
         form=OPENAI,
         summary="Read a response",
-        description="Any answer of yours is one, whichever API asked for it.",
+        description="""Any answer of yours is one, whichever API asked for it. With `stream` its events come once more, from any one
+on, while it is written and after.""",
         answered=reference("Response"),
+        streamed=_EVENTS,
         answer=_RESPONSE,
-        parameters=(_RESPONSE_ID, _INCLUDE),
+        parameters=(_RESPONSE_ID, _INCLUDE, *_FOLLOWED),
+    ),
+    DialectCall(
+        path="/v1/responses/{response_id}/cancel",
+        name="openai_cancel_response",
+        form=OPENAI,
+        method="post",
+        summary="End a response in the background",
+        description="One that was asked for with `background`; what had come of it is kept. One that is over stays as it is.",
+        answered=reference("Response"),
+        answer=_RESPONSE | {"background": True},
+        parameters=(_RESPONSE_ID,),
     ),
     DialectCall(
         path="/v1/responses/{response_id}",

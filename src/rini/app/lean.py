@@ -17,9 +17,11 @@ from rini.api.dialects.errors import rendering
 from rini.api.dialects.gemini import Gemini
 from rini.api.dialects.openai_chat import OpenAIChat
 from rini.api.dialects.openai_compact import COMPACT, CompactEndpoint
+from rini.api.dialects.openai_follow import ResponseFollower
 from rini.api.dialects.openai_input import Input
 from rini.api.dialects.openai_responses import OpenAIResponses
 from rini.api.dialects.openai_state import States
+from rini.api.dialects.openai_stored import StoredAnswers
 from rini.api.model_lists import model_routes
 from rini.api.native import NativeEndpoint
 from rini.api.native_follow import CANCEL, STREAM, CancelEndpoint, FollowEndpoint, Follower
@@ -99,7 +101,9 @@ def _dialects(parts: Parts) -> list[Route]:
 
 
 def _responses(parts: Parts) -> Route:
-    endpoint = DialectEndpoint(OpenAIResponses(), parts.turns, parts.access, parts.model_names, _states(parts))
+    follower = ResponseFollower(parts.streams, parts.database)
+    stored = StoredAnswers(_states(parts), follower, parts.database)
+    endpoint = DialectEndpoint(OpenAIResponses(), parts.turns, parts.access, parts.model_names, stored)
     return Route("/v1/responses", endpoint, render=rendering(OPENAI_RESPONSES))
 
 
@@ -110,7 +114,8 @@ def _states(parts: Parts) -> States:
 def _stored(parts: Parts) -> list[Route]:
     """Return the endpoints of OpenAI's stored responses and conversations."""
     render = rendering(OPENAI_RESPONSES)
-    responses = stored_responses.StoredResponses(parts.database, parts.access)
+    follower = ResponseFollower(parts.streams, parts.database)
+    responses = stored_responses.StoredResponses(parts.database, parts.access, parts.turns, follower)
     given = Input(parts.database, parts.keyring)
     talks = conversations.Conversations(parts.database, parts.access, parts.files, given)
     compact = CompactEndpoint(parts.database, parts.access, parts.model_names, parts.turns, given)
@@ -118,6 +123,7 @@ def _stored(parts: Parts) -> list[Route]:
         Route(COMPACT, compact, "POST", render),
         Route(stored_responses.RESPONSE, responses.read, "GET", render),
         Route(stored_responses.RESPONSE, responses.delete, "DELETE", render),
+        Route(stored_responses.CANCEL, responses.cancel, "POST", render),
         Route(stored_responses.INPUT_ITEMS, responses.input_items, "GET", render),
         Route(conversations.CONVERSATIONS, talks.create, "POST", render),
         Route(conversations.CONVERSATION, talks.read, "GET", render),

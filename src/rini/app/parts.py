@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 from rini.accounts.access import Access
 from rini.accounts.key_cache import KeyCache
@@ -32,6 +33,7 @@ from rini.transfer.imports import Imports
 from rini.turns.following import Streams
 from rini.turns.images import Images
 from rini.turns.journal import Journal
+from rini.turns.lasting import keep_watch
 from rini.turns.recovery import recover
 from rini.turns.register import Register
 from rini.turns.turn import Turns
@@ -130,18 +132,20 @@ class Parts:
                 stack.callback(self._embedder.close)
             stack.push_async_callback(self.ledger.close)
             stack.push_async_callback(self.embeddings.close)
-            stack.push_async_callback(self.turns.close)
-            process.install(settings.shutdown_grace_seconds)
             await self.worker.appear()
             stack.push_async_callback(self.worker.disappear)
-            seen = asyncio.create_task(self.worker.keep_seen())
-            stack.callback(seen.cancel)
-            flushing = asyncio.create_task(self.streams.keep_flushed())
-            stack.callback(flushing.cancel)
-            looking = asyncio.create_task(self._register.keep_looking())
-            stack.callback(looking.cancel)
-            for sweep in (self.files.keep_swept(), keep_keys_swept(self.database)):
-                stack.callback(asyncio.create_task(sweep).cancel)
+            stack.push_async_callback(self.turns.close)
+            process.install(settings.shutdown_grace_seconds)
+            kept_for = timedelta(hours=settings.streams_kept_hours)
+            for endless in (
+                self.worker.keep_seen(),
+                self.streams.keep_flushed(),
+                self._register.keep_looking(),
+                keep_watch(self.database, self.worker.id, kept_for, self.turns.resume),
+                self.files.keep_swept(),
+                keep_keys_swept(self.database),
+            ):
+                stack.callback(asyncio.create_task(endless).cancel)
             loading = asyncio.create_task(asyncio.to_thread(self._prices.load))
             loading.add_done_callback(lambda _task: _spare_the_collector())
             yield

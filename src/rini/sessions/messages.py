@@ -116,6 +116,12 @@ def finish_answer(
     return row
 
 
+def break_off(connection: Connection, answer_id: int, reason: str) -> bool:
+    """Tell a running answer as broken off, as it is; return whether it was running."""
+    changed = messages.update().where(_table.id == answer_id, _table.status == RUNNING)
+    return connection.execute(changed.values(status="partial", status_reason=reason)).rowcount > 0
+
+
 def drop_answer(connection: Connection, answer_id: int) -> None:
     """Delete an answer of which nothing came."""
     connection.execute(messages.delete().where(_table.id == answer_id, _table.status != "complete"))

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel
+from sqlalchemy.engine import Connection
 
 from rini.accounts.dependencies import CurrentUser
 from rini.db.dependency import DatabaseDependency
@@ -11,7 +12,7 @@ from rini.kit.parameters import A_SESSION, TOTAL_HEADER, Skip
 from rini.kit.text import storable
 from rini.sessions import search
 from rini.sessions.schemas import Message
-from rini.sessions.shown import shown
+from rini.sessions.shown import shown_with_labels
 
 PATH = "/messages/search"
 LONGEST_QUERY = 1000
@@ -74,16 +75,29 @@ def search_messages(
 
     `x-search-matched` says which it was, `all` or `any`; `x-total-count` how many were found. Of more than 2,000 the newest are ranked.
     """
-    found = database.read_sync(
-        search.search, user_id, q, session_id=session_id, role=role, label=label, skip=skip, limit=limit
-    )
+    found, messages = database.read_sync(_search, user_id, q, session_id, role, label, skip, limit)
     response.headers[TOTAL_HEADER] = str(found.total)
     response.headers[MATCHED_HEADER] = "all" if found.has_all else "any"
-    return [_shown(hit) for hit in found.hits]
+    return [_shown(hit, message) for hit, message in zip(found.hits, messages, strict=True)]
 
 
-def _shown(hit: search.Hit) -> FoundMessage:
-    message = Message.model_validate(shown(hit.message), from_attributes=True)
+def _search(
+    connection: Connection,
+    user_id: int,
+    query: str,
+    session_id: str | None,
+    role: str | None,
+    label: str | None,
+    skip: int,
+    limit: int,
+) -> tuple[search.Found, list[Message]]:
+    found = search.search(
+        connection, user_id, query, session_id=session_id, role=role, label=label, skip=skip, limit=limit
+    )
+    return found, shown_with_labels(connection, [hit.message for hit in found.hits])
+
+
+def _shown(hit: search.Hit, message: Message) -> FoundMessage:
     matches = [Match(start=start, end=end) for start, end in hit.matches]
     return FoundMessage(
         message=message, session_alias=hit.alias, snippet=Snippet(text=hit.snippet, start=hit.start, matches=matches)

@@ -117,9 +117,8 @@ class _Bounded:
         self.seekable = file.seekable
 
     def read(self, size: int = -1) -> bytes:
-        if size > LARGEST_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile
-        data = self._file.read(size if size >= 0 else LARGEST_DIRECTORY_BYTES + 1)
+        most = LARGEST_DIRECTORY_BYTES + 1
+        data = self._file.read(min(size, most) if size >= 0 else most)
         if len(data) > LARGEST_DIRECTORY_BYTES:
             raise zipfile.BadZipFile
         return data

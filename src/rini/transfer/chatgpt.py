@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -42,11 +42,17 @@ class _Thought(msgspec.Struct, frozen=True):
     content: str | None = None
 
 
+class _Part(msgspec.Struct, frozen=True):
+    content_type: str = ""
+    asset_pointer: str | None = None
+    text: str | None = None
+
+
 class _Content(msgspec.Struct, frozen=True):
     """All kinds in one: which fields there are depends on ``content_type``."""
 
     content_type: str = "text"
-    parts: tuple[Any, ...] | None = None
+    parts: tuple[str | _Part | None, ...] | None = None
     text: str | None = None
     language: str | None = None
     result: str | None = None
@@ -178,27 +184,24 @@ class ChatGPT:
         self.left_out["hidden_message" if says_something else "empty_message"] += 1
 
     def _parts(
-        self, given: tuple[Any, ...], archive: Archive | None
+        self, given: tuple[str | _Part | None, ...], archive: Archive | None
     ) -> tuple[tuple[canon.Text, ...], tuple[bytes, ...]]:
         texts: list[canon.Text] = []
         images: list[bytes] = []
         for part in given:
-            if isinstance(part, str):
+            if part is None or isinstance(part, str):
                 texts += [canon.Text(part)] if part else []
-                continue
-            found = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
-            pointer, text = found.get("asset_pointer"), found.get("text")
-            if isinstance(text, str):  # a transcript of what was spoken
-                texts.append(canon.Text(text))
-            elif found.get("content_type") == "image_asset_pointer" and isinstance(pointer, str):
-                data = archive.asset(pointer, LARGEST_IMAGE_BYTES) if archive is not None else None
+            elif part.text is not None:  # a transcript of what was spoken
+                texts.append(canon.Text(part.text))
+            elif part.content_type == "image_asset_pointer" and part.asset_pointer is not None:
+                data = archive.asset(part.asset_pointer, LARGEST_IMAGE_BYTES) if archive is not None else None
                 if data is not None and type_of(data) is not None:
                     images.append(data)
                     continue
                 self.left_out["image_not_there" if data is None else "not_an_image"] += 1
                 texts.append(canon.Text("[Image]"))
             else:
-                self.left_out["sound" if "audio" in str(found.get("content_type")) else "unknown_part"] += 1
+                self.left_out["sound" if "audio" in part.content_type else "unknown_part"] += 1
         return tuple(texts), tuple(images)
 
     def _notes(self, metadata: _Metadata, content: _Content) -> Iterator[canon.Text]:

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -34,6 +33,14 @@ class _Block(msgspec.Struct, frozen=True):
     is_error: bool | None = None
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """One of the things that a tool answered."""
+
+    title: str | None = None
+    url: str | None = None
+    text: str | None = None
+
+
 class _File(msgspec.Struct, frozen=True):
     file_name: str | None = None
     extracted_content: str | None = None
@@ -61,7 +68,7 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 _conversation_json = msgspec.json.Decoder(_Conversation)
 _text_json = msgspec.json.Decoder(str)
-_blocks_json = msgspec.json.Decoder(tuple[dict[str, Any], ...])
+_blocks_json = msgspec.json.Decoder(tuple[_Found, ...])
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -169,9 +176,9 @@ class Claude:
             return (canon.Text(raw.decode("utf-8", "replace")),)
         found: list[canon.Part] = []
         for inner in decoded(_blocks_json, raw):
-            texts = [text for name in ("title", "url", "text") if isinstance(text := inner.get(name), str) and text]
-            if texts:
-                found.append(canon.Text("\n".join(texts)))
+            text = "\n".join(filter(None, (inner.title, inner.url, inner.text)))
+            if text:
+                found.append(canon.Text(text))
             else:
                 self.left_out["unknown_part"] += 1
         return tuple(found)

@@ -1,5 +1,6 @@
 """Finding the elements of a JSON array in a stream of bytes, one at a time: only one of them is in memory."""
 
+import io
 import re
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,6 +10,8 @@ from rini.transfer.refusal import Refusal
 CHUNK_BYTES = 1024 * 1024
 LONGEST_BYTES = 32 * 1024 * 1024
 """Of one conversation: read, it takes about four times as many."""
+MOST_BRACKETS = 400_000
+"""Of one conversation: a message has about twelve objects and lists, and each of these takes hundreds of bytes when it is read."""
 LONGEST_GAP = 1024 * 1024
 
 # Everything up to the next bracket outside of strings, or to the string that does not end in this chunk.
@@ -28,11 +31,11 @@ class Readable(Protocol):
 def array_elements(stream: Readable) -> Iterator[bytes]:
     """Yield the objects of the array that the stream holds, each as its bytes; they are not checked.
 
-    Raises Refusal for what is no array of objects, for one that does not end, and for an object of more than 32 MiB.
+    Raises Refusal for what is no array of objects, for one that does not end, and for an object of more than 32 MiB or 400,000 brackets.
     """
     depth = 0
     pieces: list[bytes] = []
-    size = 0
+    size = brackets = 0
     in_string = False
     rest = b""  # of the chunk before, which cannot be judged without what follows
     between = bytearray()  # what stands between elements: a comma and spaces
@@ -73,13 +76,16 @@ def array_elements(stream: Readable) -> Iterator[bytes]:
                         raise Refusal("is no JSON object")
                     _check(between, b"," if seen else b"")
                     start = place - 1
+                brackets += 1
+                if brackets > MOST_BRACKETS:
+                    raise Refusal(f"has more than {MOST_BRACKETS:,} objects and lists")
                 continue
             depth -= 1
             if depth == 1:
                 pieces.append(chunk[start:place])
                 yield b"".join(pieces)
                 pieces.clear()
-                size, seen = 0, True
+                size, brackets, seen = 0, 0, True
             elif depth <= 0:
                 if depth < 0 or mark != 0x5D:
                     raise Refusal("ends an array that is none")
@@ -98,6 +104,21 @@ def array_elements(stream: Readable) -> Iterator[bytes]:
     if not ended:
         raise Refusal("is not whole: the file was cut")
     _check(between, b"")
+
+
+class Bracketed:
+    """A stream of one value as an array with that value."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._streams = [io.BytesIO(b"]"), stream, io.BytesIO(b"[")]
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        while self._streams:
+            if data := self._streams[-1].read(size):
+                return data
+            self._streams.pop()
+        return b""
 
 
 def _check(between: bytearray, wanted: bytes) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import hashlib
+import io
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +18,14 @@ import msgspec
 from sqlalchemy import exc
 
 from rini.db import Database
-from rini.errors import ImageRefusedError, ImportRefusedError, NotFoundError, RiniError, ShuttingDownError
+from rini.errors import (
+    ImageRefusedError,
+    ImportRefusedError,
+    NotFoundError,
+    RiniError,
+    ShuttingDownError,
+    TooManyRequestsError,
+)
 from rini.files.headers import type_of
 from rini.files.store import Files
 from rini.kit import lasting
@@ -23,7 +33,7 @@ from rini.telemetry import logs
 from rini.transfer.archive import Archive
 from rini.transfer.chatgpt import ChatGPT
 from rini.transfer.claude import Claude
-from rini.transfer.elements import LONGEST_BYTES, array_elements
+from rini.transfer.elements import Bracketed, array_elements
 from rini.transfer.foreign import ForeignReader, Translation, elements_of
 from rini.transfer.items import File, Item, Reader
 from rini.transfer.lines import FORMAT, CutLine, EndLine, MemoryLine, MessageLine, SessionLine, SystemLine
@@ -35,6 +45,9 @@ from rini.transfer.storing import Storing, drop_staged, index_messages
 
 AT_ONCE = 2
 """Imports that a process works on; others wait with what they sent on the disk."""
+EACH = 2
+"""Imports that a user may have at once in a process: each takes room on the disk."""
+RETRY_SECONDS = 10
 UNPACKED_TIMES = 4
 """How much more than an upload's limit an archive may unpack to."""
 PEEKED_BYTES = 64 * 1024
@@ -53,14 +66,16 @@ class Imports:
         self._folder = folder
         self._most_unpacked = UNPACKED_TIMES * most_bytes
         self._largest_file = largest_file
+        self._running: Counter[int] = Counter()
         self._turns = anyio.CapacityLimiter(AT_ONCE)
 
     async def take(self, user_id: int, body: AsyncIterator[bytes], wanted: ImportFormat | None) -> Imported:
         """Import a file. ``wanted`` is its format, where it is not to be found out.
 
-        Each session is stored whole or not at all. Raises ImportRefusedError for what cannot be read, with the ids of the sessions before.
+        Each session is stored whole or not at all. Raises ImportRefusedError for what cannot be read, with the ids of the sessions before;
+        TooManyRequestsError.
         """
-        async with Upload(self._folder) as upload:
+        async with self._one_of(user_id), Upload(self._folder) as upload:
             async for data in body:
                 await upload.write(data)
             await upload.flush()
@@ -75,6 +90,21 @@ class Imports:
                 with contextlib.suppress(RiniError):
                     await work
                 raise
+
+    @contextlib.asynccontextmanager
+    async def _one_of(self, user_id: int) -> AsyncGenerator[None]:
+        """Count the user's imports. Raises TooManyRequestsError for one too many."""
+        if self._running[user_id] >= EACH:
+            raise TooManyRequestsError(
+                f"You import {EACH} files at the moment; send more when one of them is done.", retry_after=RETRY_SECONDS
+            )
+        self._running[user_id] += 1
+        try:
+            yield
+        finally:
+            self._running[user_id] -= 1
+            if not self._running[user_id]:
+                del self._running[user_id]
 
     def sweep(self) -> None:
         """Clear away what dead processes left: their uploads, and sessions that they had not stored to the end."""
@@ -142,7 +172,7 @@ class Imports:
             case CutLine():
                 storing.add_cut(item)
             case File():
-                reference = self._kept(user_id, item)
+                reference = self._kept(user_id, item.data, storing.images)
                 if reference is None:
                     reader.left_out["not_an_image"] += 1
                 storing.add_file(item.number, reference)
@@ -151,17 +181,14 @@ class Imports:
             case SessionLine():
                 pass
 
-    def _kept(self, user_id: int, file: File) -> str | None:
+    def _kept(self, user_id: int, data: bytes, looked_at: dict[bytes, bool]) -> str | None:
         """Keep an image and return its reference; None for what is none."""
-        # Late: Pillow takes 3 MB that a process without images need not spend.
-        from rini.files.images import inspect  # noqa: PLC0415
-
-        mime_type = type_of(file.data)
-        try:
-            inspect(file.data)
-        except ImageRefusedError:
+        digest = hashlib.sha256(data).digest()
+        if digest not in looked_at:
+            looked_at[digest] = _is_image(data)
+        if not looked_at[digest]:
             return None
-        return anyio.from_thread.run(self._files.save, user_id, file.data, mime_type or "")
+        return anyio.from_thread.run(self._files.save, user_id, data, type_of(data) or "")
 
     def _reader(self, file: BinaryIO, wanted: ImportFormat | None) -> tuple[ImportFormat, Reader]:
         """Return what reads the file, by its first bytes, and its format. Raises Refusal."""
@@ -182,13 +209,24 @@ class Imports:
             if wanted not in (None, "rini"):
                 raise Refusal(f"is Rini's own export, and format says {wanted}")
             return "rini", RiniReader(file, self._largest_file)
-        return _foreign(iter(_in_object(file)), wanted, None)
+        return _foreign(_in_object(file), wanted, None)
+
+
+def _is_image(data: bytes) -> bool:
+    # Late: Pillow takes 3 MB that a process without images need not spend.
+    from rini.files.images import inspect  # noqa: PLC0415
+
+    try:
+        inspect(data)
+    except ImageRefusedError:
+        return False
+    return True
 
 
 class _Kind(msgspec.Struct, frozen=True):
     mapping: msgspec.Raw = msgspec.Raw()
     chat_messages: msgspec.Raw = msgspec.Raw()
-    conversations: tuple[msgspec.Raw, ...] | None = None
+    conversations: msgspec.Raw = msgspec.Raw()
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -227,13 +265,14 @@ def _is_header(start: bytes) -> bool:
         return False
 
 
-def _in_object(file: BinaryIO) -> list[bytes]:
-    """Return the conversations of a file that is one of them, or an object that has them in ``conversations``."""
-    data = file.read(LONGEST_BYTES + 1)
-    if len(data) > LONGEST_BYTES:
-        raise Refusal(f"is one object of more than {LONGEST_BYTES // 1024 // 1024} MiB, and no array of conversations")
-    found = decoded(_kind_json, data)
-    return [data] if found.conversations is None else [bytes(each) for each in found.conversations]
+def _in_object(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the conversations of a file that is one of them, or an object that has them in ``conversations``."""
+    for data in array_elements(Bracketed(file)):
+        inside = bytes(decoded(_kind_json, data).conversations)
+        if inside:
+            yield from array_elements(io.BytesIO(inside))
+        else:
+            yield data
 
 
 def _refused(where: str, why: str, stored: list[ImportedSession]) -> ImportRefusedError:

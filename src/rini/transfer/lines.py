@@ -11,7 +11,16 @@ import msgspec
 from msgspec import Meta
 
 from rini import canon
-from rini.memory.schemas import HIGHEST_IMPORTANCE, KEYWORD_CHARACTERS, MOST_CHARACTERS, MOST_KEYWORDS, MemoryType
+from rini.memory.repository import MOST_ENTRIES
+from rini.memory.schemas import (
+    HIGHEST_IMPORTANCE,
+    KEYWORD_CHARACTERS,
+    MOST_CHARACTERS,
+    MOST_KEYWORDS,
+    MOST_SOURCES,
+    MemoryType,
+)
+from rini.sessions.marks import MOST_LABELS
 
 FORMAT = "rini"
 VERSION = 1
@@ -57,7 +66,7 @@ class MemoryLine(_Line, frozen=True, kw_only=True, tag="memory"):
     id: Number
     memory_type: MemoryType
     content: Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS)]
-    sources: tuple[Number, ...] | None = None
+    sources: Annotated[tuple[Number, ...], Meta(max_length=MOST_SOURCES)] | None = None
     keywords: (
         Annotated[tuple[Annotated[str, Meta(max_length=KEYWORD_CHARACTERS)], ...], Meta(max_length=MOST_KEYWORDS)]
         | None
@@ -108,10 +117,10 @@ class MessageLine(_Line, frozen=True, kw_only=True, tag="message"):
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     response_time_ms: Count | None = None
-    memory: tuple[Number, ...] | None = None
+    memory: Annotated[tuple[Number, ...], Meta(max_length=MOST_ENTRIES)] | None = None
     system: Number | None = None
     cut: Number | None = None
-    labels: tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...] = ()
+    labels: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(max_length=MOST_LABELS)] = ()
     note: str | None = None
     created_at: Moment
 

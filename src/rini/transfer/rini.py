@@ -12,15 +12,15 @@ from rini.transfer.items import File, Item
 from rini.transfer.lines import VERSION, DataLine, EndLine, FileLine, Header, Line, SessionLine
 from rini.transfer.refusal import Refusal, decoded
 
-LONGEST_BYTES = 64 * 1024 * 1024
-"""Of a line: a message as large as the server takes it, its text once in the content and once in the parts."""
+BESIDE_BYTES = 4 * 1024 * 1024
+"""What a line of a message may have beside the message's text."""
 
 _header_json = msgspec.json.Decoder(Header)
 _line_json = msgspec.json.Decoder(Line)
 
 
 class RiniReader:
-    """Reads a file of lines. No file in it may have more than ``largest_file`` bytes."""
+    """Reads a file of lines. No file in it may have more than ``largest_file`` bytes, and no message a text of more."""
 
     def __init__(self, file: BinaryIO, largest_file: int) -> None:
         self.where = "line 1"
@@ -28,6 +28,8 @@ class RiniReader:
         self.empty = 0
         self._file = file
         self._largest = largest_file
+        # A message as large as the server takes it, its text once in the content and once in the parts.
+        self._longest = 2 * largest_file + BESIDE_BYTES
 
     def items(self) -> Iterator[Item]:
         """Yield the lines, files put together."""
@@ -58,11 +60,11 @@ class RiniReader:
 
     def _lines(self) -> Iterator[bytes]:
         number = 0
-        while line := self._file.readline(LONGEST_BYTES + 1):
+        while line := self._file.readline(self._longest + 1):
             number += 1
             self.where = f"line {number}"
-            if len(line) > LONGEST_BYTES:
-                raise Refusal(f"has more than {LONGEST_BYTES // 1024 // 1024} MiB")
+            if len(line) > self._longest:
+                raise Refusal(f"has more than {self._longest} bytes")
             if line.strip():
                 yield line
 

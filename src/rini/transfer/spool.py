@@ -6,6 +6,7 @@ one that starts.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import uuid
@@ -13,9 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from rini.errors import StorageFullError
+
 UPLOAD = ".upload"
 NOTE = ".staged"
 WRITTEN_AT_ONCE = 1024 * 1024
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Upload:
@@ -39,9 +44,14 @@ class Upload:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits. Raises StorageFullError."""
         waiting, self._waiting = self._waiting, bytearray()
-        await asyncio.to_thread(self.file.write, waiting)
+        try:
+            await asyncio.to_thread(self._write, waiting)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise StorageFullError("The disk for uploads is full; nothing was imported.") from None
 
     def note(self, session_id: str, user_id: int) -> None:
         """Note, before it is so, that a session is being stored piece by piece for the user."""
@@ -54,6 +64,10 @@ class Upload:
     def strike(self) -> None:
         """Take the note away."""
         self._path.with_suffix(NOTE).unlink(missing_ok=True)
+
+    def _write(self, data: bytes | bytearray) -> None:
+        self.file.write(data)
+        self.file.flush()
 
     def _gone(self) -> None:
         # With its note, it is for the next start.

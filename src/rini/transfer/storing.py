@@ -85,6 +85,8 @@ class Storing:
         self.session_id = new_session_id()
         self.references: list[str] = []
         """The files that its messages name."""
+        self.images: dict[bytes, bool] = {}
+        """Whether the files that were looked at are images, by their digests."""
         self._session = _session_row(session)
         self._memory: list[dict[str, Any]] = []
         self._sources: list[tuple[int, ...] | None] = []
@@ -142,7 +144,7 @@ class Storing:
         if number in self._files:
             raise Refusal(f"gives the number {number} to a second file")
         self._files[number] = reference
-        if reference is not None:
+        if reference is not None and reference not in self.references:
             self.references.append(reference)
 
     def add_message(self, line: MessageLine) -> None:

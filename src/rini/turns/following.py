@@ -20,10 +20,11 @@ from sqlalchemy.engine import Connection
 
 from rini.canon import Event, ToolCall, ToolResult
 from rini.db import AnyRow, Database
-from rini.errors import NotFoundError, StorageUnavailableError
+from rini.errors import AnswerBrokeOffError, StorageUnavailableError
 from rini.kit.clock import now
 from rini.sessions import messages
 from rini.sessions.tables import messages as messages_table
+from rini.turns import runs
 from rini.turns.tables import answer_events
 from rini.turns.values import Begun, Listener
 
@@ -188,7 +189,8 @@ class Streams:
     async def follow(self, user_id: int, answer_id: int) -> AsyncGenerator[list[Followed]]:
         """Yield all events of an answer, from its first one to its last, some at a time; an empty list says that it runs on.
 
-        Ends when the answer is settled. Nothing is yielded of one that was never streamed, or too long ago. Raises NotFoundError.
+        Ends when the answer is settled. Nothing is yielded of one that was never streamed, or too long ago. Raises NotFoundError, and
+        AnswerBrokeOffError for one whose process died, so that another one asked again.
         """
         seen = 0
         log = self._logs.get(answer_id)
@@ -201,13 +203,17 @@ class Streams:
                 if log.over:
                     return
                 await log.more()
-        pause = FIRST_PAUSE_SECONDS
+        pause, began = FIRST_PAUSE_SECONDS, 0
         while True:
             # First whether it runs: what comes after that is read the next time.
             row = await self._database.read(messages.get, user_id, answer_id)
-            for first, events in await self._database.read(_stored, answer_id, seen):
-                if first != seen:
-                    raise NotFoundError(f"The answer {answer_id} was begun anew.")
+            attempt, found = await self._database.read(_stored, answer_id, seen)
+            if attempt > 1 and began not in (0, attempt):
+                raise AnswerBrokeOffError(
+                    f"The answer {answer_id} was begun anew by another process.", reason="restarted"
+                )
+            began = attempt or began
+            for _, events in found:
                 seen += len(events)
                 yield events
                 pause = FIRST_PAUSE_SECONDS
@@ -248,6 +254,8 @@ def sweep(connection: Connection, kept_for: timedelta) -> None:
     )
 
 
-def _stored(connection: Connection, answer_id: int, from_event: int) -> list[tuple[int, list[Followed]]]:
+def _stored(connection: Connection, answer_id: int, from_event: int) -> tuple[int, list[tuple[int, list[Followed]]]]:
+    """Return the attempt at a running answer (0 where it is over), and its events from a number on."""
     rows: Sequence[AnyRow] = connection.execute(_rows, {"answer": answer_id, "from_event": from_event}).all()
-    return [(row.first, _decode(zlib.decompress(row.events))) for row in rows]
+    found = [(row.first, _decode(zlib.decompress(row.events))) for row in rows]
+    return runs.attempts(connection, answer_id), found

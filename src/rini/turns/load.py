@@ -1,6 +1,7 @@
 """The first unit of work of a stored turn."""
 
 from collections.abc import Container
+from typing import Any
 
 import msgspec
 from sqlalchemy.engine import Connection
@@ -15,6 +16,7 @@ from rini.sessions.context import keep_system_text, read_path, store_cut
 from rini.sessions.marks import labels_of
 from rini.turns import runs
 from rini.turns.context import Conversation, Reader, fitted
+from rini.turns.lasting import kept
 from rini.turns.values import Ask, Loaded
 
 
@@ -45,7 +47,7 @@ def load(
     session = _session(connection, ask)
     if ask.continues_branch and (running := runs.holder(connection, session.id)) is not None:
         return Busy(running)
-    above = None if ask.at_root else messages.parent_of(connection, session, ask.answers or ask.parent_message_id)
+    above = _above(connection, ask, session)
     # Twice of what fits is read: what goes is to be summarised.
     path = read_path(connection, above, reader.window_tokens, 2 * reader.room)
     memory = NOTHING
@@ -59,16 +61,17 @@ def load(
         image_limits(ask.provider, ask.model)
     digest = keep_system_text(connection, ask.user_id, before, known)
     question, first_id = _store_question(connection, ask, session.id, above)
-    answer_id = messages.open_answer(
-        connection,
-        session_id=session.id,
-        user_id=ask.user_id,
-        parent_message_id=above if question is None else question.id,
-        provider=ask.provider,
-        model=ask.model,
-        system_digest=digest,
-        cut_id=None if path.cut is None else path.cut.id,
-    )
+    answer_id = ask.completes
+    if answer_id is None:
+        answer_id = _store_place(
+            connection,
+            ask,
+            session,
+            above if question is None else question.id,
+            worker_id,
+            system_digest=digest,
+            cut_id=None if path.cut is None else path.cut.id,
+        )
     if reading.gone and reading.cut is not None and not reading.wants_summary:
         reading = reading.with_cut(store_cut(connection, ask.user_id, reading.cut, answer_id))
     if ask.response is not None:
@@ -80,21 +83,45 @@ def load(
             first_input_id=first_id,
             previous_id=above,
         )
-    runs.begin(
-        connection, answer_id, session.id, worker_id, holds_session=ask.continues_branch, background=ask.background
-    )
     return Loaded(
         session_id=session.id,
         reading=reading,
         question=question,
         answer_id=answer_id,
-        head_id=session.head_message_id,
+        head_id=session.head_message_id if ask.completes is None else ask.head_id,
         memory_ids=memory.ids,
         system_digest=digest,
         moves_head=ask.moves_head,
         background=ask.background,
         labels=() if ask.answers is None else tuple(labels_of(connection, [ask.answers]).get(ask.answers, ())),
     )
+
+
+def _above(connection: Connection, ask: Ask, session: AnyRow) -> int | None:
+    """Return the message below which the question comes; None: it begins the tree. Raises InvalidRequestError, AnswerRunningError."""
+    if ask.at_root:
+        return None
+    if ask.completes is not None:
+        return messages.get(connection, ask.user_id, ask.completes).parent_message_id
+    return messages.parent_of(connection, session, ask.answers or ask.parent_message_id)
+
+
+def _store_place(
+    connection: Connection, ask: Ask, session: AnyRow, above: int | None, worker_id: str, **given: Any
+) -> int:
+    """Store the place of an answer, with what its model was ``given``, and that this worker gets it; return its id."""
+    answer_id = messages.open_answer(
+        connection,
+        session_id=session.id,
+        user_id=ask.user_id,
+        parent_message_id=above,
+        provider=ask.provider,
+        model=ask.model,
+        **given,
+    )
+    asked = kept(ask, session.id, session.head_message_id) if ask.background else None
+    runs.begin(connection, answer_id, session.id, worker_id, holds_session=ask.continues_branch, ask=asked)
+    return answer_id
 
 
 def _session(connection: Connection, ask: Ask) -> AnyRow:

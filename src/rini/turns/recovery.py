@@ -10,6 +10,7 @@ from rini.db import Database
 from rini.inference.estimate import reply_tokens
 from rini.inference.meter import plausible
 from rini.telemetry import logs
+from rini.turns import runs
 from rini.turns.journal import Left, abandoned
 from rini.turns.settle import AnswerGoneError, Settlement, settle
 from rini.turns.tool_use import CallIds
@@ -45,7 +46,10 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
         return _book(database, left.booked)
     record, parts = left.paused or _broken_off(prices, left)
     records = (*call.earlier, record)
-    if call.session_id is not None and call.answer_id is not None:
+    if call.background and call.answer_id is not None:
+        # Whoever looks next asks again.
+        database.write_sync(runs.leave, call.answer_id)
+    elif call.session_id is not None and call.answer_id is not None:
         settlement = Settlement(
             records=records,
             wire=call.wire,

@@ -20,6 +20,8 @@ _holder = (
     )
     .limit(1)
 )
+_leave = running_turns.update().where(_table.answer_id == sa.bindparam("answer")).values(worker_id="")
+_attempts = sa.select(_table.attempts).where(_table.answer_id == sa.bindparam("answer"))
 _end = running_turns.update().where(_table.answer_id == sa.bindparam("answer")).values(ending=sa.bindparam("reason"))
 _ending = sa.select(_table.answer_id, _table.ending).where(
     _table.worker_id == sa.bindparam("worker"), _table.ending.is_not(None)
@@ -33,9 +35,12 @@ def begin(
     worker_id: str,
     *,
     holds_session: bool,
-    background: bool = False,
+    ask: bytes | None = None,
 ) -> None:
-    """Note that a worker gets an answer. ``holds_session``: others that continue the current branch wait for it."""
+    """Note that a worker gets an answer. ``holds_session``: others that continue the current branch wait for it.
+
+    ``ask`` is what another worker needs to begin it anew: then it is one in the background.
+    """
     connection.execute(
         _insert,
         {
@@ -43,7 +48,9 @@ def begin(
             "session_id": session_id,
             "worker_id": worker_id,
             "holds_session": holds_session,
-            "background": background,
+            "background": ask is not None,
+            "ask": ask,
+            "attempts": 1,
             "ending": None,
             "started_at": now(),
         },
@@ -53,6 +60,16 @@ def begin(
 def end(connection: Connection, answer_id: int) -> None:
     """Note that an answer is settled."""
     connection.execute(_delete, {"answer": answer_id})
+
+
+def leave(connection: Connection, answer_id: int) -> None:
+    """Leave an answer to whichever worker takes it over."""
+    connection.execute(_leave, {"answer": answer_id})
+
+
+def attempts(connection: Connection, answer_id: int) -> int:
+    """Return how many workers have begun a running answer; 0 where it is not running."""
+    return connection.execute(_attempts, {"answer": answer_id}).scalar() or 0
 
 
 def holder(connection: Connection, session_id: str) -> int | None:

@@ -114,3 +114,9 @@ def abandon(connection: Connection, answer_id: int) -> None:
     """Take back the place of an answer whose model was not even called."""
     messages.drop_answer(connection, answer_id)
     runs.end(connection, answer_id)
+
+
+def fail(connection: Connection, answer_id: int, reason: str) -> None:
+    """Tell an answer that cannot be begun again as broken off, unless it has come to an end already."""
+    if messages.break_off(connection, answer_id, reason):
+        runs.end(connection, answer_id)

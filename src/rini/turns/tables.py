@@ -40,6 +40,10 @@ running_turns = sa.Table(
     sa.Column("holds_session", sa.Boolean, nullable=False),
     # It goes on when its client leaves, and when its worker dies.
     sa.Column("background", sa.Boolean, nullable=False),
+    # What was asked, so that another process can ask again (rini.turns.lasting); NULL: none does.
+    sa.Column("ask", sa.LargeBinary, nullable=True),
+    # How many processes have begun it.
+    sa.Column("attempts", sa.Integer, nullable=False),
     # Why it is to end: cancelled, interrupted. NULL: it is not.
     sa.Column("ending", sa.String(16), nullable=True),
     sa.Column("started_at", UtcDateTime(), nullable=False),

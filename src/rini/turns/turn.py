@@ -36,7 +36,7 @@ from rini.sessions import messages
 from rini.sessions.context import store_cut
 from rini.telemetry import logs, metrics
 from rini.tools.toolbox import Offer, Toolbox
-from rini.turns import thoughts
+from rini.turns import runs, thoughts
 from rini.turns.compaction import compacted
 from rini.turns.context import Reader, Reading, after_refusal
 from rini.turns.following import BrokeOff, Recording, Streams, Unheard
@@ -48,7 +48,7 @@ from rini.turns.load import Busy, load
 from rini.turns.queueing import Place, Queues
 from rini.turns.register import Register
 from rini.turns.running import RunningCall
-from rini.turns.settle import AnswerGoneError, Settlement, abandon, settle
+from rini.turns.settle import AnswerGoneError, Settlement, abandon, fail, settle
 from rini.turns.tool_use import calls_to_make, continued, offering, results_of
 from rini.turns.values import Answer, Ask, Given, Listener, Loaded
 from rini.usage.ledger import Ledger
@@ -101,6 +101,8 @@ class Turns:
         self._queues = Queues(queue_seconds, register.end)
         self._ending: set[asyncio.Task[Any]] = set()
         self._late: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def take(
         self, ask: Ask, listener: Listener | None = None, begun: "asyncio.Future[Loaded] | None" = None
@@ -143,6 +145,9 @@ class Turns:
             await asyncio.shield(self._settling_of(call, "provider_failed" if call.begun else "refused", error))
             raise
         except asyncio.CancelledError:
+            if call.loaded is not None and call.loaded.background and self._closing:
+                self._to_its_end(self._leave(call, call.loaded.answer_id))
+                raise
             if running.ending is not None:
                 _uncancel()
                 ended = TurnCancelledError(f"The answer was {running.ending} while the model wrote it.")
@@ -162,19 +167,40 @@ class Turns:
     async def start(self, ask: Ask) -> Loaded:
         """Begin a turn in the background and return what it found; it goes on by itself. Raises RiniError where it cannot begin."""
         begun: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
-        self._to_its_end(self._behind(ask, begun))
+        self._behind(ask, begun)
         return await asyncio.shield(begun)
 
-    async def _behind(self, ask: Ask, begun: "asyncio.Future[Loaded]") -> None:
-        draining.in_flight += 1
+    def _behind(self, ask: Ask, begun: "asyncio.Future[Loaded] | None") -> None:
+        """Take a turn in a task of its own."""
+        task = asyncio.create_task(self._take_unheard(ask, begun))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _take_unheard(self, ask: Ask, begun: "asyncio.Future[Loaded] | None") -> None:
+        draining.in_flight += 1  # the process ends when it is done, or its grace period is over
         try:
             await self.take(ask, Unheard(), begun)
         except RiniError as error:
-            if not begun.done():
+            if begun is not None and not begun.done():
                 begun.set_exception(error)
+            elif ask.completes is not None:
+                # It could not even begin again: that is told as any other failure is.
+                await self._database.write(fail, ask.completes, error.code)
         finally:
             draining.in_flight -= 1
-            begun.cancel()  # if nothing else has become of it
+            if begun is not None:
+                begun.cancel()  # if nothing else has become of it
+
+    async def _leave(self, call: RunningCall, answer_id: int) -> None:
+        """Leave an answer in the background to another process, and book what it took so far."""
+        records = call.close("interrupted")
+        await self._ledger.record(*records)
+        await self._database.write(runs.leave, answer_id)
+        self._journal.end(records[-1].call_id)
+
+    async def resume(self, ask: Ask) -> None:
+        """Complete an answer whose process died, in the background."""
+        self._behind(ask, None)
 
     async def cancel(self, user_id: int, answer_id: int) -> AnyRow:
         """End an answer that is running, in whichever process, and return its row; one that is over stays as it is. Raises NotFoundError."""
@@ -188,6 +214,11 @@ class Turns:
 
     async def close(self) -> None:
         """Wait until all that broke off is settled, and all that is over is booked."""
+        self._closing = True
+        for task in self._background:
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
         while self._ending:
             await asyncio.wait(self._ending)
         if self._late:  # the storage had its chance

@@ -65,7 +65,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
 
     ``at_root`` begins the tree anew. ``answers`` is a stored question that gets one more answer; then there are no messages. ``instructions`` are system messages that
-    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip. One in the ``background`` does not end with its client, nor with its process. ``context_policy`` is for this turn
+    go to the model in this turn and are not stored. ``moves_head`` makes the answer the branch's tip. One in the ``background`` does not end with its client, nor with its process: then another one
+    ``completes`` the answer, which was begun when the head was at ``head_id``. ``context_policy`` is for this turn
     what the session's is for others; a call that is not stored is ``booked_to`` a session. ``response`` is what is kept of a request for
     one of OpenAI's stored responses.
     """
@@ -91,6 +92,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     if_busy: IfBusy = "queue"
     moves_head: bool = True
     background: bool = False
+    completes: int | None = None
+    head_id: int | None = None
     context_policy: Policy | None = None
     booked_to: str | None = None
     response: Record | None = None
@@ -103,7 +106,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def continues_branch(self) -> bool:
         """Whether the question comes at the tip of a session's current branch, wherever that is when it is its turn."""
-        named = self.at_root or self.parent_message_id is not None or self.answers is not None
+        named = self.at_root or any(
+            place is not None for place in (self.parent_message_id, self.answers, self.completes)
+        )
         return self.session_id is not None and not named
 
 

@@ -29,7 +29,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     server-sent events. ``session`` is the one that the body names, where the dialect has such.
 
     ``stores`` says that the answer becomes a stored response, ``stored`` is what is kept of its request then, ``instructions`` how many
-    of its messages are this turn's alone, ``hides_proofs`` that the client did not ask for encrypted thoughts.
+    of its messages are this turn's alone, ``hides_proofs`` that the client did not ask for encrypted thoughts, ``background`` that the answer
+    does not end with its client.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stored: Record | None = None
     instructions: int | None = None
     hides_proofs: bool = False
+    background: bool = False
 
 
 class Dialect(Protocol):

@@ -10,7 +10,7 @@ from rini.api.allowed import only_allowed
 from rini.api.credentials import current_caller
 from rini.api.dialects.answer import content_type_of, head, request_id_in
 from rini.api.dialects.dialect import JSON, Asked, Dialect
-from rini.api.dialects.openai_state import States
+from rini.api.dialects.openai_stored import StoredAnswers
 from rini.api.dialects.sessions import InSession, session_in
 from rini.api.dialects.stream import DialectStream
 from rini.api.lean import ClientLeftError, read_body, while_connected
@@ -29,10 +29,10 @@ class DialectEndpoint:
     """Answers requests of one dialect."""
 
     def __init__(
-        self, dialect: Dialect, turns: Turns, access: Access, names: ModelNames, states: States | None = None
+        self, dialect: Dialect, turns: Turns, access: Access, names: ModelNames, stored: StoredAnswers | None = None
     ) -> None:
         self._dialect = dialect
-        self._states = states
+        self._stored = stored
         self._turns = turns
         self._access = access
         self._names = names
@@ -47,8 +47,8 @@ class DialectEndpoint:
             if caller.models is not None:
                 asked = msgspec.structs.replace(asked, body=only_allowed(caller, name, asked.body))
             session = session_in(scope)
-            if asked.stores and self._states is not None:
-                asked = await self._states.placed(caller.user_id, name, asked, session)
+            if asked.stores and self._stored is not None:
+                asked = await self._stored.placed(caller.user_id, name, asked, session)
             session = asked.session or session or STATELESS
             ask = Ask(
                 user_id=caller.user_id,
@@ -63,17 +63,21 @@ class DialectEndpoint:
                 if_busy=session.if_busy,
                 context_policy=session.context_policy,
                 response=asked.stored,
+                background=asked.background,
                 given=Given(
                     codec=self._dialect.codec,
                     body=asked.body,
-                    stream=asked.stream,
+                    stream=asked.stream or asked.background,
                     passes=self._dialect.passed(asked, name.provider, name.model),
                     headers=self._dialect.headers(scope),
                     instructions=asked.instructions,
                 ),
             )
             headers = request_id_in(self._dialect.request_id, scope)
-            if asked.stream:
+            if asked.background and self._stored is not None:
+                loaded = await while_connected(receive, lambda: self._turns.start(ask))
+                await self._stored.behind(asked, caller.user_id, loaded.answer_id, receive, send)
+            elif asked.stream:
                 stream = DialectStream(send, self._dialect, asked, headers)
                 await while_connected(receive, lambda: self._stream(ask, stream))
             else:

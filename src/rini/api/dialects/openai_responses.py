@@ -9,7 +9,7 @@ from starlette.types import Scope
 from rini.api.dialects.dialect import NO_HEADERS, Asked, changed
 from rini.api.lean import decode_body
 from rini.canon import Failure, Reply
-from rini.errors import InvalidRequestError, UnsupportedParameterError
+from rini.errors import InvalidRequestError
 from rini.responses.ids import response_id
 from rini.turns.values import Begun
 from rini.wire.codec import Codec, StreamEncoder
@@ -42,19 +42,17 @@ class OpenAIResponses:
     request_id: bytes | None = None
 
     def read(self, scope: Scope, body: bytes) -> Asked:  # noqa: ARG002  # the body says it all
-        """Return what is asked. Raises InvalidRequestError, UnsupportedParameterError."""
+        """Return what is asked. Raises InvalidRequestError."""
         head = decode_body(_head, body)
         if not head.model:
             raise InvalidRequestError("model: is missing; name one as provider/model.")
-        if head.background:
-            if head.store is False:
-                raise InvalidRequestError("background: goes with a response that is stored; leave store out.")
-            raise UnsupportedParameterError(
-                "background: answers come while the client waits; leave it out.", parameter="background"
-            )
+        if head.background and head.store is False:
+            raise InvalidRequestError("background: goes with a response that is stored; leave store out.")
         refers = head.previous_response_id is not None or head.conversation is not None
         stores = head.store is not False or refers
-        return Asked(name=head.model, stream=head.stream is True, body=body, stores=stores)
+        return Asked(
+            name=head.model, stream=head.stream is True, body=body, stores=stores, background=head.background is True
+        )
 
     def passed(self, asked: Asked, provider: str, model: str) -> bytes | None:
         """Return the body as OpenAI gets it; None for what must be translated.

@@ -1,8 +1,9 @@
-"""OpenAI's stored responses: GET and DELETE /v1/responses/{response_id}, and its input_items.
+"""OpenAI's stored responses: GET and DELETE /v1/responses/{response_id}, its input_items, and its end by cancel.
 
 Whatever a model answered the user, in whichever API, can be read here as a response.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,15 +12,18 @@ from starlette.types import Receive, Scope, Send
 
 from rini.accounts.access import Access
 from rini.api.credentials import current_caller
-from rini.api.dialects.openai_lists import Listing, flag, listed, listing_in, query_in, wants_proofs
-from rini.api.lean import send_json
+from rini.api.dialects.openai_follow import FROM_THE_BEGINNING, ResponseFollower
+from rini.api.dialects.openai_lists import Listing, flag, listed, listing_in, query_in, wants_proofs, whole_number
+from rini.api.lean import ClientLeftError, send_json, while_connected
 from rini.db import Database
-from rini.errors import NotFoundError, UnsupportedParameterError
+from rini.errors import InvalidRequestError, NotFoundError
 from rini.responses import repository
 from rini.responses.items import items_of
 from rini.responses.shown import shown
+from rini.turns.turn import Turns
 
 RESPONSE = "/v1/responses/{response_id}"
+CANCEL = "/v1/responses/{response_id}/cancel"
 INPUT_ITEMS = "/v1/responses/{response_id}/input_items"
 
 _encode = msgspec.json.Encoder().encode
@@ -28,20 +32,39 @@ _encode = msgspec.json.Encoder().encode
 class StoredResponses:
     """Shows and deletes responses."""
 
-    def __init__(self, database: Database, access: Access) -> None:
+    def __init__(self, database: Database, access: Access, turns: Turns, follower: ResponseFollower) -> None:
         self._database = database
         self._access = access
+        self._turns = turns
+        self._follower = follower
 
-    async def read(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer with a response. Raises RiniError."""
+    async def read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a response, or with its stream once more. Raises RiniError."""
         caller = await current_caller(scope, self._access)
         query = query_in(scope)
         proofs = wants_proofs(query)
-        if flag(query, "stream"):
-            raise UnsupportedParameterError(
-                "stream: an answer cannot be followed here yet; read it without stream.", parameter="stream"
-            )
-        body = await self._database.read(_read, caller.user_id, _named(scope), proofs)
+        named = _named(scope)
+        after = whole_number(query, "starting_after", FROM_THE_BEGINNING)
+        if not flag(query, "stream"):
+            if after != FROM_THE_BEGINNING:
+                raise InvalidRequestError("starting_after: goes with stream=true.")
+            body = await self._database.read(response_of, caller.user_id, named, proofs)
+            await send_json(send, 200, _encode(body))
+            return
+        found = await self._database.read(repository.find, caller.user_id, named)
+        follow = self._follower.follow
+        with suppress(ClientLeftError):
+            await while_connected(receive, lambda: follow(caller.user_id, found.answer.id, send, after, proofs=proofs))
+
+    async def cancel(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """End a response that is written in the background, and answer with it; one that is over stays as it is. Raises RiniError."""
+        caller = await current_caller(scope, self._access)
+        named = _named(scope)
+        answer, record = await self._database.read(repository.find, caller.user_id, named)
+        if record is None or not record.background:
+            raise InvalidRequestError(f"{named}: is not written in the background; only such a response is cancelled.")
+        await self._turns.cancel(caller.user_id, answer.id)
+        body = await self._database.read(response_of, caller.user_id, named, False)  # noqa: FBT003  # a unit's arguments go by place
         await send_json(send, 200, _encode(body))
 
     async def delete(self, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -63,7 +86,8 @@ def _named(scope: Scope) -> str:
     return scope["path_params"]["response_id"]
 
 
-def _read(connection: Connection, user_id: int, named: str, proofs: bool) -> dict[str, Any]:  # noqa: FBT001  # a unit's arguments go by place
+def response_of(connection: Connection, user_id: int, named: str, proofs: bool) -> dict[str, Any]:  # noqa: FBT001  # a unit's arguments go by place
+    """Return the user's response of that id; ``proofs``: with encrypted thoughts. Raises NotFoundError."""
     found = repository.find(connection, user_id, named)
     return shown(found, repository.usage_of(connection, found.answer), proofs=proofs)
 

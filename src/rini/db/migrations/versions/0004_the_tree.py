@@ -197,6 +197,8 @@ def _turns() -> None:
         sa.Column("worker_id", sa.String(32), nullable=False),
         sa.Column("holds_session", sa.Boolean, nullable=False),
         sa.Column("background", sa.Boolean, nullable=False),
+        sa.Column("ask", sa.LargeBinary, nullable=True),
+        sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("ending", sa.String(16), nullable=True),
         sa.Column("started_at", UtcDateTime(), nullable=False),
     )

@@ -1,0 +1,198 @@
+"""Answers in the background outlast their process: what was asked is kept, and another process asks again.
+
+A process that ends, or is gone without a sign of life for half a minute, leaves its background answers to whoever looks next. The call that was cut off is booked; the
+model is asked anew, and what it had said is replaced. An answer whose process died three times is given up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from rini.canon import Message
+from rini.db import Database
+from rini.errors import StorageUnavailableError
+from rini.kit.clock import now
+from rini.sessions import messages
+from rini.telemetry import logs
+from rini.turns import following, runs
+from rini.turns.context import Policy
+from rini.turns.tables import running_turns, workers
+from rini.turns.values import Ask, Given
+from rini.turns.workers import LIVE_FOR
+from rini.wire.anthropic import ANTHROPIC
+from rini.wire.codec import Codec
+from rini.wire.gemini import GEMINI
+from rini.wire.openai_chat import OPENAI_CHAT
+from rini.wire.openai_responses import OPENAI_RESPONSES
+
+LOOKED_EVERY_SECONDS = 5.0
+SWEPT_EVERY_LOOKS = 120
+MOST_ATTEMPTS = 3
+LOST_AFTER = timedelta(minutes=10)
+"""So long after a worker's last sign of life nobody waits for its journal any more: its answers are told as interrupted."""
+
+INTERRUPTED = "interrupted"
+
+_log = logs.get_logger(__name__)
+_table = running_turns.c
+_codecs: Mapping[str, Codec] = {codec.name: codec for codec in (ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES)}
+_is_dead = sa.or_(workers.c.seen_at.is_(None), workers.c.seen_at < sa.bindparam("since"))
+_with_worker = running_turns.outerjoin(workers, workers.c.id == _table.worker_id)
+_orphans = (
+    sa.select(_table.answer_id, _table.worker_id, _table.ask, _table.attempts)
+    .select_from(_with_worker)
+    .where(_table.background, _is_dead)
+)
+_lost = sa.select(_table.answer_id).select_from(_with_worker).where(~_table.background, _is_dead)
+_take = (
+    running_turns.update()
+    .where(_table.answer_id == sa.bindparam("answer"), _table.worker_id == sa.bindparam("before"))
+    .values(worker_id=sa.bindparam("worker"), attempts=_table.attempts + 1)
+)
+
+
+class _KeptGiven(msgspec.Struct, frozen=True, omit_defaults=True):
+    codec: str
+    body: str
+    headers: dict[str, str]
+    instructions: int | None
+
+
+class _Kept(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What is needed to ask again; the question itself is stored in its session."""
+
+    user_id: int
+    provider: str
+    model: str
+    endpoint: str
+    session_id: str
+    params: msgspec.Raw
+    key_id: int | None = None
+    request_id: str | None = None
+    tool_choice: str | None = None
+    instructions: tuple[Message, ...] = ()
+    moves_head: bool = True
+    holds_session: bool = False
+    context_policy: Policy | None = None
+    head_id: int | None = None
+    given: _KeptGiven | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Kept).decode
+_params = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def kept(ask: Ask, session_id: str, head_id: int | None) -> bytes:
+    """Return what is to be kept of a question that is answered in the background."""
+    given = ask.given
+    return _encode(
+        _Kept(
+            user_id=ask.user_id,
+            provider=ask.provider,
+            model=ask.model,
+            endpoint=ask.endpoint,
+            session_id=session_id,
+            params=msgspec.Raw(_encode(ask.params)),
+            key_id=ask.key_id,
+            request_id=ask.request_id,
+            tool_choice=ask.tool_choice,
+            instructions=ask.instructions,
+            moves_head=ask.moves_head,
+            holds_session=ask.continues_branch,
+            context_policy=ask.context_policy,
+            head_id=head_id,
+            given=None
+            if given is None
+            else _KeptGiven(given.codec.name, given.body.decode(), dict(given.headers), given.instructions),
+        )
+    )
+
+
+def asked_again(data: bytes, answer_id: int) -> Ask:
+    """Return the turn that completes an answer whose process died."""
+    told = _decode(data)
+    given = told.given
+    return Ask(
+        user_id=told.user_id,
+        provider=told.provider,
+        model=told.model,
+        messages=(),
+        endpoint=told.endpoint,
+        session_id=told.session_id,
+        params=_params(told.params),
+        key_id=told.key_id,
+        request_id=told.request_id,
+        tool_choice=told.tool_choice,
+        instructions=told.instructions,
+        moves_head=told.moves_head,
+        background=True,
+        context_policy=told.context_policy,
+        completes=answer_id,
+        head_id=told.head_id,
+        given=None
+        if given is None
+        else Given(
+            codec=_codecs[given.codec],
+            body=given.body.encode(),
+            stream=True,
+            headers=given.headers,
+            instructions=given.instructions,
+        ),
+    )
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """An answer whose process is gone, and what was asked."""
+
+    answer_id: int
+    ask: bytes
+
+
+def adopt(connection: Connection, worker_id: str) -> list[Orphan]:
+    """Take over the background answers of dead workers, each by one of those that look; give up those that were tried too often."""
+    found: list[Orphan] = []
+    for row in connection.execute(_orphans, {"since": now() - LIVE_FOR}).all():
+        if row.attempts >= MOST_ATTEMPTS or row.ask is None:
+            messages.break_off(connection, row.answer_id, INTERRUPTED)
+            runs.end(connection, row.answer_id)
+            continue
+        taken = connection.execute(_take, {"answer": row.answer_id, "before": row.worker_id, "worker": worker_id})
+        if taken.rowcount:
+            following.forget(connection, row.answer_id)
+            found.append(Orphan(row.answer_id, row.ask))
+    return found
+
+
+def give_up(connection: Connection) -> int:
+    """Tell the answers of workers that are long dead as interrupted, and return how many those are."""
+    answers = list(connection.execute(_lost, {"since": now() - LOST_AFTER}).scalars())
+    for answer_id in answers:
+        messages.break_off(connection, answer_id, INTERRUPTED)
+        runs.end(connection, answer_id)
+    connection.execute(workers.delete().where(workers.c.seen_at < now() - 2 * LOST_AFTER))
+    return len(answers)
+
+
+async def keep_watch(
+    database: Database, worker_id: str, kept_for: timedelta, resume: Callable[[Ask], Awaitable[None]]
+) -> None:
+    """Take over what dead workers left, and forget what was kept long enough, until cancelled."""
+    looks = 0
+    while True:
+        try:
+            for orphan in await database.write(adopt, worker_id):
+                _log.warning("answer_taken_over", message_id=orphan.answer_id)
+                await resume(asked_again(orphan.ask, orphan.answer_id))
+            if looks % SWEPT_EVERY_LOOKS == 0:
+                await database.write(following.sweep, kept_for)
+                if lost := await database.write(give_up):
+                    _log.warning("answers_given_up", answers=lost)
+        except StorageUnavailableError:
+            pass  # the next look finds the same
+        looks += 1
+        await asyncio.sleep(LOOKED_EVERY_SECONDS)
