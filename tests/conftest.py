@@ -79,6 +79,14 @@ def server(
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def neighbour(server: Server) -> Iterator[Server]:
+    """Another process on the same database and folder as ``server``."""
+    running = Server(server.data_dir, server.settings, server.upstream_url).start()
+    yield running
+    running.stop()
+
+
 @pytest.fixture
 def user(server: Server) -> Client:
     """A new user with a stored OpenAI key."""

@@ -529,6 +529,16 @@ def test_the_answers_bytes_and_headers_are_kept(alone: Layer):
     assert alone.app.count == 1
 
 
+def test_a_large_answer_is_the_same_too(alone: Layer):
+    alone.app.chunks = [os.urandom(200_000), b"", b"end"]
+
+    async def twice():
+        return await alone.ask(), await alone.ask()
+
+    first, second = asyncio.run(twice())
+    assert second[1] == first[1] == b"".join(alone.app.chunks)
+
+
 def test_a_long_answer_is_not_kept_and_its_request_not_done_again(alone: Layer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(layer, "LARGEST_KEPT_BYTES", 5)
 

@@ -1,18 +1,17 @@
 """OpenAI's stored responses, with OpenAI's SDK, in front of every provider."""
 
 import asyncio
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 import openai
 import pydantic
 import pytest
 
 from rini.canon import Failure, Message, Reply, Request, Text, Thinking, ToolCall, ToolResult, plain_text
+from tests.responses.gate import Gate
 from tests.support.dialects import PROVIDERS, Behind, World
-from tests.support.model import Broken, reply, scripted
-from tests.support.upstream import Conversation
+from tests.support.model import Broken, reply
 from tests.wire.openai_responses import spec
 
 OPENAI, RESPONSES, CLAUDE, GEMINI, COMPATIBLE = PROVIDERS
@@ -461,32 +460,6 @@ def test_an_id_that_is_none_is_not_found(world: World, garbage: str):
         refused = world.user.request(method, f"/v1/responses/{garbage}{below}")
         assert refused.status == 404, refused
         assert spec.faults("ErrorResponse", refused.json) == []
-
-
-class Gate:
-    """A provider that begins its stream and goes on when it is told to."""
-
-    def __init__(self, world: World, behind: Behind) -> None:
-        self._open = threading.Event()
-        self.begun = threading.Event()
-        answer = scripted(behind.provider, lambda _: reply(Text("done")))
-
-        async def script(conversation: Conversation) -> None:
-            self.begun.set()
-            while not self._open.is_set():
-                await asyncio.sleep(0.01)
-            await answer(conversation)
-
-        world.upstream.scripts[world.keys[behind.provider]] = script
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._open.set()
-
-    def open(self) -> None:
-        self._open.set()
 
 
 def test_an_answer_that_is_being_written_is_read_and_not_continued(world: World):

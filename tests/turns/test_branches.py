@@ -305,17 +305,9 @@ def test_whoever_answered_nobody_knows(user: Client):
 MANY = 50
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
 @pytest.mark.parametrize("named", [True, False])
-def test_fifty_clients_at_once_over_two_processes(
-    request: pytest.FixtureRequest, new_server: Callable[..., Server], upstream: Upstream, database: str, named: bool
-):
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}"}
-    if database == "postgres":
-        settings["RINI_DATABASE_URL"] = request.getfixturevalue("new_postgres_url")()
-    first = new_server(**settings)
-    user = first.user()
-    other = Client(new_server(data_dir=first.data_dir, **settings).url, user.token, user.provider_key)
+def test_fifty_clients_at_once_over_two_processes(user: Client, neighbour: Server, upstream: Upstream, named: bool):
+    other = Client(neighbour.url, user.token, user.provider_key)
 
     async def answer(conversation: Conversation) -> None:
         await conversation.whole(openai_reply(f"re: {conversation.seen.json['messages'][-1]['content']}"))

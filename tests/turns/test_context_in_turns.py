@@ -25,12 +25,16 @@ LONG = "word " * 800
 """About a thousand tokens."""
 
 
+def cut_short(text: str) -> Reply:
+    return reply(Text(text), finish="length", usage=Usage(input_tokens=10, output_tokens=5))
+
+
 @dataclass
 class Model:
     """A model that answers at length, counts as the estimate does, and refuses more than ``window`` tokens if it has one."""
 
     said: str = LONG
-    summary: str | Broken | Callable[[], Any] = "They spoke of words."
+    summary: str | Reply | Broken | Callable[[], Any] = "They spoke of words."
     window: int | None = None
     seen: list[Request] = field(default_factory=list)
     summarised: list[Request] = field(default_factory=list)
@@ -45,7 +49,7 @@ class Model:
         if first.role == "system" and "takes the place of" in text_of(first):
             self.summarised.append(request)
             said = self.summary() if callable(self.summary) else self.summary
-            return said if isinstance(said, Broken) else reply(Text(said), usage=usage)
+            return said if isinstance(said, Broken | Reply) else reply(Text(said), usage=usage)
         self.seen.append(request)
         return reply(Text(f"{len(self.seen)} {self.said}"), usage=usage)
 
@@ -215,6 +219,15 @@ def test_a_summary_that_fails_leaves_the_oldest_turns_out(user: Client, model: M
     tried = len(model.summarised)
     assert not ask(user, session)["context"]["made_now"]
     assert len(model.summarised) == tried
+
+
+def test_a_summary_that_finds_no_end_ends_with_a_sentence(user: Client, model: Model) -> None:
+    model.summary = cut_short("They met. They spoke of owls. And th")
+    session = user.session()
+    last = fill(user, session, 9)[-1]
+    assert last["context"]["summary"]
+    shown = user.get(f"/messages/{last['assistant_message']['id']}/context").json
+    assert shown["cut"]["summary"] == "They met. They spoke of owls."
 
 
 def test_a_stream_says_what_was_left_out(user: Client) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,19 +109,15 @@ def test_who_may_follow_what(server: Server, user: Client):
         assert client.post(f"/messages/{message_id}/cancel").status == (200 if status == 422 else 404)
 
 
-def two(new_server: Callable[..., Server], upstream: Upstream, request: pytest.FixtureRequest, database: str) -> Any:
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}"}
-    if database == "postgres":
-        settings["RINI_DATABASE_URL"] = request.getfixturevalue("new_postgres_url")()
-    first = new_server(**settings)
-    user = first.user()
-    second = new_server(data_dir=first.data_dir, **settings)
-    return first, user, Client(second.url, user.token, user.provider_key)
+@pytest.fixture
+def other(user: Client, neighbour: Server) -> Client:
+    """The same user, before another process."""
+    return Client(neighbour.url, user.token, user.provider_key)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_an_answer_is_followed_while_it_runs_here_and_from_another_process(new_server, upstream, request, database):
-    _, user, other = two(new_server, upstream, request, database)
+def test_an_answer_is_followed_while_it_runs_here_and_from_another_process(
+    user: Client, other: Client, upstream: Upstream
+):
     slow = Slow()
     upstream.scripts[user.provider_key] = slow
     session = user.session()
@@ -186,10 +182,8 @@ def test_a_background_answer_whose_provider_fails_is_kept_with_the_reason(user: 
     assert user.get(f"/sessions/{session}").json["head_message_id"] is None
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_any_running_answer_is_cancelled(new_server, upstream, request, database, elsewhere):
-    _, user, other = two(new_server, upstream, request, database)
+def test_any_running_answer_is_cancelled(user: Client, other: Client, upstream: Upstream, elsewhere: bool):
     slow = Slow()
     upstream.scripts[user.provider_key] = slow
     session = user.session()

@@ -21,8 +21,11 @@ ENDPOINT = "compaction"
 LONGEST_SECONDS = 90.0
 """How long a summary may take; the question waits for it."""
 
+LARGE_WINDOW = 100_000
 MOST_WRITTEN_TOKENS = 16_384
-"""The limit of the call itself: a model that thinks does so within it."""
+"""The limit of the call itself for models of large contexts: those that think do so within it. Others keep to the summary's own."""
+
+_ENDS = ".!?\n\u3002"
 
 SHORTEST_TOKENS = 40
 """To fewer no message is shortened for a summary."""
@@ -58,7 +61,10 @@ async def compacted(take: Callable[[Ask], Awaitable[Answer]], ask: Ask, session_
     text = reply.text.replace("\x00", "\ufffd").encode(errors="replace").decode().strip()
     if not text or any(type(part) is Refusal for part in reply.choices[0].parts):
         return _without(cut, "summary_empty")
-    if reply.choices[0].finish_reason in CUT_OFF:
+    finish = reply.choices[0].finish_reason
+    if finish == "length":  # small models do not always find an end
+        text = text[: max([text.rfind(mark) for mark in _ENDS]) + 1] or text
+    elif finish in CUT_OFF:
         return _without(cut, "summary_cut_off")
     whole = msgspec.structs.replace(cut, summary=text, provider=ask.provider, model=ask.model)
     tokens = text_tokens(in_its_place(whole))
@@ -118,8 +124,9 @@ def asking_for(
 
 def _limits(window_tokens: int) -> tuple[int, str]:
     """Return how many tokens a model with such a context may write for a summary, and its instructions."""
-    words = int(summary_tokens(window_tokens) * WORDS_PER_TOKEN)
-    return min(window_tokens // 6, MOST_WRITTEN_TOKENS), _INSTRUCTIONS.format(words=words)
+    most = summary_tokens(window_tokens)
+    written = MOST_WRITTEN_TOKENS if window_tokens >= LARGE_WINDOW else most
+    return written, _INSTRUCTIONS.format(words=int(most * WORDS_PER_TOKEN))
 
 
 def _material(earlier: Cut | None, gone: tuple[Step, ...], room: int) -> str:

@@ -267,7 +267,7 @@ def _cut_after(conversation: Conversation, place: int, window_tokens: int) -> Cu
 
 def summary_tokens(window_tokens: int) -> int:
     """Return about how many tokens a summary may have for a model with such a context."""
-    return min(window_tokens // 8, MOST_SUMMARY_TOKENS)
+    return min(window_tokens // 12, MOST_SUMMARY_TOKENS)
 
 
 def _at_least(conversation: Conversation, size: Size) -> float:

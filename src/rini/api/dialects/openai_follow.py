@@ -37,25 +37,27 @@ class ResponseFollower:
         named = response_id(answer_id)
         found = await self._database.read(repository.find, user_id, named)
         written = _Written(send, found, after, proofs=proofs)
-        events = self._streams.follow(user_id, answer_id)
-        first = await anext(events, None)
-        if first is None and found.answer.status != RUNNING and after != FROM_THE_BEGINNING:
-            raise StreamGoneError(f"The events of {named} are not kept; read it, or follow it from its beginning.")
-        await written.begin()
+        if found.answer.status == RUNNING:
+            await written.begin()
+        seen = False
         try:
-            if first is not None:
-                await written.take(first)
-                async for some in events:
-                    await written.take(some)
+            async for some in self._streams.follow(user_id, answer_id):
+                await written.begin()
+                await written.take(some)
+                seen = seen or bool(some)
             found = await self._database.read(repository.find, user_id, named)
-            if first is None:
-                usage = await self._database.read(repository.usage_of, found.answer)
-                await written.take(
-                    [*as_events(parts_of(found.answer)), *([] if usage is None else [UsageUpdate(usage)])]
-                )
-            await written.end(found)
         except NotFoundError as error:
+            if not written.begun:
+                raise
             await written.fail(Failure("not_found", error.detail))
+        if not seen:
+            if not written.begun and after != FROM_THE_BEGINNING:
+                raise StreamGoneError(f"The events of {named} are not kept; read it, or follow it from its beginning.")
+            await written.begin()
+            usage = await self._database.read(repository.usage_of, found.answer)
+            await written.take(as_events(parts_of(found.answer)))
+            await written.take([] if usage is None else [UsageUpdate(usage)])
+        await written.end(found)
 
 
 class _Written:
@@ -68,11 +70,15 @@ class _Written:
         self._unproving = None if proofs else Unproving()
         self._encoder: StreamEncoder = OPENAI_RESPONSES.stream_encoder(stored=stored_as(found))
         self._start = Start(model=found.answer.model_used or found.answer.model_asked)
-        self._begun = False
+        self._started = False
         self._over = False
+        self.begun = False
 
     async def begin(self) -> None:
-        """Open the answer."""
+        """Open the answer, once."""
+        if self.begun:
+            return
+        self.begun = True
         headers = [(b"content-type", EVENT_STREAM), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -105,9 +111,9 @@ class _Written:
         out = bytearray()
         for each in events:
             event = each if self._unproving is None else self._unproving.event(each)
-            if not self._begun and not isinstance(event, Start):
+            if not self._started and not isinstance(event, Start):
                 out += self._encoder.feed(self._start)
-            self._begun = True
+            self._started = True
             self._over = self._over or isinstance(event, StreamFailure | Finish)
             out += self._encoder.feed(event)
         await self._write(self._numbered(bytes(out)))

@@ -46,8 +46,6 @@ class StoredResponses:
         named = _named(scope)
         after = whole_number(query, "starting_after", FROM_THE_BEGINNING)
         if not flag(query, "stream"):
-            if after != FROM_THE_BEGINNING:
-                raise InvalidRequestError("starting_after: goes with stream=true.")
             body = await self._database.read(response_of, caller.user_id, named, proofs)
             await send_json(send, 200, _encode(body))
             return
@@ -64,7 +62,7 @@ class StoredResponses:
         if record is None or not record.background:
             raise InvalidRequestError(f"{named}: is not written in the background; only such a response is cancelled.")
         await self._turns.cancel(caller.user_id, answer.id)
-        body = await self._database.read(response_of, caller.user_id, named, False)  # noqa: FBT003  # a unit's arguments go by place
+        body = await self._database.read(response_of, caller.user_id, named, False)
         await send_json(send, 200, _encode(body))
 
     async def delete(self, scope: Scope, _receive: Receive, send: Send) -> None:

@@ -62,11 +62,20 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """An answer as it was sent. ``body`` is None where it was not kept."""
+    """An answer as it was sent. ``packed`` is its body, compressed; None where it was not kept."""
 
     status: int
     headers: Headers
-    body: bytes | None
+    packed: bytes | None
+
+    @classmethod
+    def of(cls, status: int, headers: Headers, body: bytearray | None) -> "Kept":
+        """Return the answer with ``body``."""
+        return cls(status, headers, None if body is None else zlib.compress(body, 1))
+
+    def body(self) -> bytes:
+        """Return what was sent; nothing where it was not kept."""
+        return b"" if self.packed is None else zlib.decompress(self.packed)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -111,7 +120,7 @@ def find(connection: Connection, key: Key) -> Found | None:
         row.request_id,
         row.worker_id,
         row.worker_id is not None and seen_at is not None and seen_at > now() - LIVE_FOR,
-        None if row.status is None else Kept(row.status, _headers.decode(row.headers), _unpacked(row.body)),
+        None if row.status is None else Kept(row.status, _headers.decode(row.headers), row.body),
     )
 
 
@@ -125,7 +134,7 @@ def finish(connection: Connection, key: Key, worker_id: str, answer: Kept) -> No
             "worker": worker_id,
             "its_status": answer.status,
             "its_headers": msgspec.json.encode(answer.headers).decode(),
-            "its_body": None if answer.body is None else zlib.compress(answer.body, 1),
+            "its_body": answer.packed,
         },
     )
 
@@ -143,7 +152,3 @@ def free(connection: Connection, key: Key, worker_id: str) -> None:
 def sweep(connection: Connection) -> int:
     """Delete some of the keys that are older than ``KEPT_FOR``, at most SWEPT_AT_ONCE; return how many."""
     return connection.execute(_sweep, {"before": now() - KEPT_FOR}).rowcount
-
-
-def _unpacked(body: bytes | None) -> bytes | None:
-    return None if body is None else zlib.decompress(body)

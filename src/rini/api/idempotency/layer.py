@@ -35,6 +35,7 @@ LONGEST_KEY = 255
 LARGEST_KEPT_BYTES = 16 * 1024 * 1024
 """A longer answer is not kept; its request is done once all the same."""
 
+PACKED_IN_THREAD_BYTES = 64 * 1024
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 """How often it is looked whether another process has answered."""
@@ -152,7 +153,7 @@ class Idempotency:
             return None
         if found.answer is None:
             raise IdempotencyInterruptedError(found.request_id)
-        if found.answer.body is None:
+        if found.answer.packed is None:
             raise IdempotencyAnswerNotKeptError(found.request_id, found.answer.status)
         return found.answer
 
@@ -166,7 +167,7 @@ class Idempotency:
                 await recorder.send_held()
                 raise
             if recorder.is_whole and (recorder.status < 400 or (watch.done and not draining.over)):
-                await self._stored(keys.finish, key, recorder.answer)
+                await self._stored(keys.finish, key, await recorder.answer())
             elif watch.done or draining.over:
                 await self._stored(keys.leave, key)
             else:
@@ -210,10 +211,11 @@ class _Recorder:
         """Whether the answer came to its end."""
         return self._held is not None
 
-    @property
-    def answer(self) -> Kept:
-        """The answer as far as it came."""
-        return Kept(self.status, self._headers, None if self._body is None else bytes(self._body))
+    async def answer(self) -> Kept:
+        """Return the answer as it is kept."""
+        if self._body is not None and len(self._body) > PACKED_IN_THREAD_BYTES:
+            return await asyncio.to_thread(Kept.of, self.status, self._headers, self._body)
+        return Kept.of(self.status, self._headers, self._body)
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take a piece of the answer."""
@@ -257,7 +259,8 @@ def _check(fingerprint: str, asked: str) -> None:
 
 async def _replay(answer: Kept, scope: Scope, send: Send) -> None:
     scope["route"] = _Replay()
-    body = answer.body or b""
+    is_large = len(answer.packed or b"") > PACKED_IN_THREAD_BYTES
+    body = await asyncio.to_thread(answer.body) if is_large else answer.body()
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     headers += [(b"content-length", str(len(body)).encode()), REPLAYED]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
