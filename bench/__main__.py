@@ -11,10 +11,10 @@ from pathlib import Path
 
 import uvloop
 
-from bench import costs, crowd, machine, processes, report, stateful, stateless, streaming
+from bench import costs, crowd, machine, processes, report, stateful, stateless, streaming, tree
 from bench.bench import Bench
 
-SECTIONS = {section.SECTION: section for section in (stateless, stateful, streaming, crowd, costs)}
+SECTIONS = {section.SECTION: section for section in (stateless, stateful, tree, streaming, crowd, costs)}
 WANTED_FILES = 8192
 
 

@@ -73,8 +73,8 @@ async def measure(bench: Bench) -> AsyncIterator[report.Figure]:
     if bench.quick:
         return
     try:
-        with processes.postgres() as url:
-            for figure in await _on(bench, "Postgres", url):
+        with processes.postgres() as postgres:
+            for figure in await _on(bench, "Postgres", postgres.url):
                 yield figure
     except processes.NoPostgresError as error:
         yield report.refused(SECTION, "Postgres", str(error))

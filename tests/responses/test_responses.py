@@ -423,6 +423,11 @@ BAD = [
     ({"truncation": "some"}, 400, "truncation"),
     ({"background": True, "store": False}, 400, "background"),
     ({"store": "yes"}, 400, "store"),
+    ({"reasoning": [None]}, 400, "reasoning"),
+    ({"text": "short"}, 400, "text"),
+    ({"tools": {}}, 400, "tools"),
+    ({"service_tier": "cheap"}, 400, "service_tier"),
+    ({"prompt_cache_options": {"mode": 5}}, 400, "mode"),
 ]
 
 

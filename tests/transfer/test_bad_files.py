@@ -59,6 +59,7 @@ def refused(house: House, data: bytes, wanted: Any = None) -> ImportRefusedError
         (as_json(ONE, 7), "Conversation 2 is no JSON object"),
         (b"[" + json.dumps(ONE).encode() + b" " + json.dumps(ONE).encode() + b"]", "Conversation 2 is set apart by other than one comma"),
         (as_json(ONE, {"mapping": 7}), "Conversation 2 does not fit at mapping: expected `object`, got `int`"),
+        (as_json(chatgpt(node("q", None, "user", {"content_type": "text", "parts": ["x"] * 10_001}))), "Conversation 1 does not fit at mapping[...].message.content.parts"),
         (as_json(ONE, {"title": "no mapping"}), "Conversation 2 does not fit: Object missing required field `mapping`"),
         (as_json(ONE).replace(b'"x"', b'"\xff"'), "Conversation 1 is not UTF-8"),
         (b'[{"mapping": {"a": {"message": ' + DEEP + b"}}}]", "The file is nested too deeply"),

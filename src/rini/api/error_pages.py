@@ -83,6 +83,7 @@ _MORE: Mapping[str, tuple[type[RiniError], ...]] = {
     "llm_text_completion": (*_OF_A_TURN, errors.SessionBusyError),
     "messages_regenerate": _OF_A_TURN,
     "messages_edit": _OF_A_TURN,
+    "messages_stream": (errors.StreamGoneError, errors.AnswerBrokeOffError),
     "messages_compare": (errors.ModelNotAllowedError, errors.UnsupportedParameterError),
     "llm_chat_completions": (*_OF_A_MODELS_CALL, errors.NoToolsError),
     "llm_image_completion": (*_OF_A_TURN, errors.SessionBusyError),

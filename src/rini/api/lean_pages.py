@@ -7,8 +7,10 @@ import msgspec
 from rini.api.embeddings import PATH as EMBEDDINGS_PATH
 from rini.api.embeddings import EmbeddingsRequest, EmbeddingsResponse
 from rini.api.native_asks import IMAGE_FILE
+from rini.api.native_follow import CANCEL, STREAM
 from rini.api.native_messages import COMPARE, EDIT, REGENERATE
 from rini.api.native_schemas import (
+    Begun,
     ChatCompletionRequest,
     ChatCompletionResponse,
     CompareRequest,
@@ -19,7 +21,7 @@ from rini.api.native_schemas import (
     TextCompletionRequest,
     TextCompletionResponse,
 )
-from rini.kit.parameters import LARGEST_ID
+from rini.kit.parameters import A_SESSION, LARGEST_ID
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -40,7 +42,7 @@ class Example(msgspec.Struct, frozen=True):
 class Described(msgspec.Struct, frozen=True):
     """A lean endpoint. ``file_field`` makes its body a form that has a file too; one that ``streams`` takes ``stream``.
 
-    ``path_id`` is the name of a row's id in its path.
+    ``path_id`` is the name of a row's id in its path. One that takes ``background`` may answer before there is an answer.
     """
 
     path: str
@@ -54,6 +56,7 @@ class Described(msgspec.Struct, frozen=True):
     file_field: str | None = None
     tag: str = "llm"
     path_id: str | None = None
+    background: bool = False
 
 
 _USAGE = {
@@ -98,6 +101,7 @@ offers your MCP tools. With `stream` the answer is server-sent events: start, te
             ),
         },
         _ANSWER,
+        background=True,
     ),
     Described(
         "/llm/chat-completions/",
@@ -147,6 +151,7 @@ current branch. Without `provider` and `model` whoever gave that answer is asked
         _ANSWER,
         tag="messages",
         path_id="message_id",
+        background=True,
     ),
     Described(
         EDIT,
@@ -159,6 +164,7 @@ A file that came with the first one goes along. `stream` works as in /llm/text-c
         _ANSWER,
         tag="messages",
         path_id="message_id",
+        background=True,
     ),
     Described(
         COMPARE,
@@ -214,8 +220,8 @@ Providers: openai, google, openai_compatible and local. Anthropic has no embeddi
 
 def add_endpoints(document: dict[str, Any]) -> None:
     """Add the lean endpoints to an OpenAPI document."""
-    types = [kind for endpoint in ENDPOINTS for kind in (endpoint.asked, endpoint.answered)]
-    references, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
+    types = [Begun, *[kind for endpoint in ENDPOINTS for kind in (endpoint.asked, endpoint.answered)]]
+    (begun, *references), components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     schemas = document["components"].setdefault("schemas", {})
     for name, schema in components.items():
         if name not in _SAME:
@@ -229,7 +235,7 @@ def add_endpoints(document: dict[str, Any]) -> None:
         answers = {"application/json": {"schema": answered, "examples": {"answer": {"value": endpoint.answer}}}}
         if endpoint.streams:
             answers["text/event-stream"] = {
-                "itemSchema": {"oneOf": [_event(name, data) for name, data in (_EVENTS | {"done": answered}).items()]},
+                "itemSchema": _any_event(answered),
                 "examples": {"stream": {"value": _stream_of(endpoint.answer)}},
             }
         document["paths"][endpoint.path] = {
@@ -252,9 +258,75 @@ def add_endpoints(document: dict[str, Any]) -> None:
                         }
                     },
                 },
-                "responses": {"200": {"description": "The answer", "content": answers}},
+                "responses": {
+                    "200": {"description": "The answer", "content": answers},
+                    **({"202": _begun(begun)} if endpoint.background else {}),
+                },
             }
         }
+    stream = {"itemSchema": _any_event({"$ref": REFERENCE.format(name="TextCompletionResponse")})}
+    document["paths"][STREAM] = {"get": _following(stream)}
+    document["paths"][CANCEL] = {"post": _cancelling()}
+
+
+def _begun(reference: dict[str, Any]) -> dict[str, Any]:
+    """Return what answers a request for an answer in the background."""
+    example = {"session_id": A_SESSION, "user_message": None, "assistant_message_id": 2}
+    return {
+        "description": "The answer goes on by itself",
+        "content": {"application/json": {"schema": reference, "examples": {"begun": {"value": example}}}},
+    }
+
+
+def _following(stream: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tags": ["messages"],
+        "summary": "Follow an answer",
+        "description": """The events of an answer as they were streamed first, while it is written and after, from whichever process. `after` (or the header
+`Last-Event-ID`) is the number of the last event that you have; where they are not kept any more, 410 says so.""",
+        "operationId": "messages_stream",
+        "security": [{"HTTPBearer": []}],
+        "parameters": [
+            _path_parameter("message_id"),
+            {
+                "name": "after",
+                "in": "query",
+                "required": False,
+                "description": "The number of the last event that you have.",
+                "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0},
+            },
+            {
+                "name": "last-event-id",
+                "in": "header",
+                "required": False,
+                "description": "The same, as browsers send it.",
+                "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999, "examples": [0]},
+            },
+        ],
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "content": {"text/event-stream": {**stream, "examples": {"stream": {"value": _stream_of(_ANSWER)}}}},
+            }
+        },
+    }
+
+
+def _cancelling() -> dict[str, Any]:
+    return {
+        "tags": ["messages"],
+        "summary": "Cancel an answer",
+        "description": "Ends an answer that is being written, in whichever process: what had come is kept. One that is over stays as it is.",
+        "operationId": "messages_cancel",
+        "security": [{"HTTPBearer": []}],
+        "parameters": [_path_parameter("message_id")],
+        "responses": {
+            "200": {
+                "description": "The message",
+                "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name="Message")}}},
+            }
+        },
+    }
 
 
 def _operation_id(path: str) -> str:
@@ -313,6 +385,10 @@ def _event(name: str, data: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a server-sent event, in the terms of OpenAPI 3.2: its fields are an object's."""
     written = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
     return _object(id="string", event={"const": name}, data=written)
+
+
+def _any_event(done: dict[str, Any]) -> dict[str, Any]:
+    return {"oneOf": [_event(name, data) for name, data in (_EVENTS | {"done": done}).items()]}
 
 
 def _stream_of(answer: dict[str, Any]) -> str:

@@ -74,9 +74,12 @@ def read_context(
     user_id: CurrentUser,
     database: DatabaseDependency,
     request: Request,
-    provider: Annotated[str | None, Query(max_length=64, description="Of a question: who would be asked.")] = None,
+    provider: Annotated[
+        str | None, Query(max_length=64, description="Of a question: who would be asked.", examples=["openai"])
+    ] = None,
     model: Annotated[
-        str | None, Query(max_length=256, description="Of a question: with provider, which model.")
+        str | None,
+        Query(max_length=256, description="Of a question: with provider, which model.", examples=["gpt-4o-mini"]),
     ] = None,
 ) -> MessageContext:
     """Return what the model of an answer was given to read; of a question, what would be sent now.

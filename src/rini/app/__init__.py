@@ -51,9 +51,10 @@ def create_app(settings: Settings) -> RequestContext:
     # No ids of a session or a message, as which the framework would take them for other methods.
     importing = Route(transfer_endpoints.IMPORT_PATH, api)
     searching = Route(search_endpoints.PATH, api, "GET")
+    labels = Route(tree_endpoints.LABELS_PATH, api, "GET")
     limit = BodyLimit(settings.max_body_bytes, "RINI_MAX_BODY_BYTES")
     limits = {importing.path_format: BodyLimit(settings.max_import_bytes, "RINI_MAX_IMPORT_BYTES")}
-    app = LeanRoutes([*routes, importing, searching], api)
+    app = LeanRoutes([*routes, importing, searching, labels], api)
     once = Idempotency(app, parts.database, parts.access, parts.worker.id, settings.max_body_bytes)
     return RequestContext(Gate(once, limit, limits, process, parts.access))
 

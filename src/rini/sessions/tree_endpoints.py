@@ -15,6 +15,7 @@ from rini.sessions.shown import shown_with_labels
 from rini.sessions.tree_schemas import Head, HeadWrite, LabelCount, MessageMarks, Tree, TreeNode
 
 ANY_HEAD = "*"
+LABELS_PATH = "/messages/labels"
 
 router = APIRouter()
 
@@ -103,7 +104,7 @@ def list_labelled(
     return _messages(database, response, database.read_sync(marks.labelled, user_id, label, skip, limit))
 
 
-@router.get("/messages/labels", tags=["messages"], summary="List my labels")
+@router.get(LABELS_PATH, tags=["messages"], summary="List my labels")
 def list_labels(user_id: CurrentUser, database: DatabaseDependency) -> list[LabelCount]:
     """Return my labels, each with the number of messages that have it."""
     rows = database.read_sync(marks.counted, user_id)

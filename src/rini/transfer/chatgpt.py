@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from rini import canon
 from rini.files.headers import type_of
@@ -14,6 +15,7 @@ from rini.transfer.foreign import Lines, Nodes, Said, end_line, fenced, from_sec
 from rini.transfer.items import Item
 from rini.transfer.refusal import decoded
 
+MOST_PARTS = 10_000
 LARGEST_IMAGE_BYTES = 20 * 1024 * 1024
 
 _ROLES = frozenset(("system", "user", "assistant", "tool"))
@@ -52,7 +54,7 @@ class _Content(msgspec.Struct, frozen=True):
     """All kinds in one: which fields there are depends on ``content_type``."""
 
     content_type: str = "text"
-    parts: tuple[str | _Part | None, ...] | None = None
+    parts: Annotated[tuple[str | _Part | None, ...], Meta(max_length=MOST_PARTS)] | None = None
     text: str | None = None
     language: str | None = None
     result: str | None = None

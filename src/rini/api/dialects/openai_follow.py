@@ -50,13 +50,14 @@ class ResponseFollower:
             if not written.begun:
                 raise
             await written.fail(Failure("not_found", error.detail))
+            seen = True
         if not seen:
             if not written.begun and after != FROM_THE_BEGINNING:
                 raise StreamGoneError(f"The events of {named} are not kept; read it, or follow it from its beginning.")
             await written.begin()
             usage = await self._database.read(repository.usage_of, found.answer)
-            await written.take(as_events(parts_of(found.answer)))
-            await written.take([] if usage is None else [UsageUpdate(usage)])
+            told: list[Followed] = [] if usage is None else [UsageUpdate(usage)]
+            await written.take([*as_events(parts_of(found.answer)), *told])
         await written.end(found)
 
 

@@ -6,7 +6,7 @@ either, a response that is stored begins a session of its own. What the provider
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy.engine import Connection
@@ -44,8 +44,25 @@ MOST_TOKENS = 2**31 - 1
 _encode = msgspec.json.Encoder().encode
 
 
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+
+
+class _Text(msgspec.Struct):
+    format: Json | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class _PromptCache(msgspec.Struct):
+    ttl: Literal["30m"] | None = None
+    mode: Literal["implicit", "explicit"] | None = None
+
+
 class Refers(msgspec.Struct):
-    """What of a request says to what it refers, and whether its answer is stored."""
+    """What of a request says to what it refers, and whether its answer is stored; and what its answer repeats, which must be in order."""
 
     store: bool | None = None
     previous_response_id: str | None = None
@@ -54,9 +71,20 @@ class Refers(msgspec.Struct):
     include: list[str] | None = None
     metadata: dict[str, str] | None = None
     instructions: str | None = None
-    truncation: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     input: str | list[Json] | None = None
     prompt: Json | None = None
+    max_tool_calls: int | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: _PromptCache | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    reasoning: _Reasoning | None = None
+    safety_identifier: str | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
+    text: _Text | None = None
+    tools: list[Json] | None = None
+    top_logprobs: int | None = None
+    user: str | None = None
 
     @property
     def conversation_id(self) -> str | None:
@@ -87,8 +115,6 @@ def state_in(body: bytes) -> Refers:
     for name in refers.include or ():
         if name not in INCLUDES:
             raise InvalidRequestError(f"include: '{name[:100]}' is not one of {', '.join(sorted(INCLUDES))}.")
-    if refers.truncation not in (None, "auto", "disabled"):
-        raise InvalidRequestError("truncation: must be auto or disabled.")
     checked(refers.metadata)
     return refers
 
