@@ -48,7 +48,8 @@ async def _provider(conversation: Conversation) -> None:
         await conversation.chunk("data: {}\n\n")
         raise ConnectionError
     elif path.rpartition("/")[2].rpartition(":")[2] in ("count_tokens", "input_tokens", "countTokens"):
-        await conversation.whole({"input_tokens": 3, "totalTokens": 3})
+        counts = {"object": "response.input_tokens", "input_tokens": 3, "totalTokens": 3}
+        await conversation.whole(counts)
     elif "mbed" in path.rpartition("/")[2].rpartition(":")[2]:
         await conversation.whole(_vectors(conversation.seen.json))
     else:

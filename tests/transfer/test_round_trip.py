@@ -145,7 +145,7 @@ def sessions(draw: Any) -> list[Any]:
 
 
 @given(st.lists(sessions(), min_size=1, max_size=2))
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_file_comes_out_as_it_went_in(house: House, told: list[list[Any]]):
     file = rini(*(each for session in told for each in session))
     imported = house.take(file).sessions

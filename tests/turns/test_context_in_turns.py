@@ -320,6 +320,18 @@ def test_a_session_that_refuses_gives_the_provider_s_refusal(user: Client, model
     assert "maximum context length is 2000" in answer.json["detail"]
 
 
+def test_a_response_s_truncation_is_the_policy_of_its_turn(user: Client, model: Model) -> None:
+    session = user.session()
+    fill(user, session, 8)
+    body = {"model": f"openai/{SMALL}", "input": LONG * 4, "truncation": "disabled"}
+    refused = user.request("POST", "/v1/responses", body, x_rini_session=session)
+    assert refused.status == 400, refused
+    assert refused.json["error"]["code"] == "context_length_exceeded"
+    answer = user.request("POST", "/v1/responses", body | {"truncation": "auto"}, x_rini_session=session)
+    assert answer.headers["x-rini-context"].endswith("; summary=false")
+    assert not model.summarised
+
+
 def test_two_questions_at_once_are_both_summarised_for(user: Client, model: Model) -> None:
     session = user.session()
     tip = fill(user, session, 8)[-1]["assistant_message"]["id"]

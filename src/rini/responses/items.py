@@ -129,7 +129,8 @@ def _told(parts: tuple[Part, ...], role: str, ids: ItemIds) -> Iterator[Item]:
         if isinstance(part, ToolResult):
             yield Item(place, _result(part, ids, place), (place,))
         elif isinstance(part, Opaque) and role == "tool" and part.wire == NAME:
-            yield Item(place, {"id": ids.item("item", place), **as_object(part.value, "An item")}, (place,))
+            value: Json = {"status": "completed", **as_object(part.value, "An item")}
+            yield Item(place, {**value, "id": value.get("id") or ids.item("item", place)}, (place,))
         elif not is_deleted(part) and not isinstance(part, Thinking):
             content.append(place)
     if content and role != "tool":

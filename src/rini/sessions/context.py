@@ -125,6 +125,11 @@ _insert_cut = context_cuts.insert().returning(_cut.id)
 _system_text = sa.select(system_texts.c.text).where(
     system_texts.c.user_id == sa.bindparam("user"), system_texts.c.digest == sa.bindparam("digest")
 )
+_note_given = (
+    messages.update()
+    .where(_table.id == sa.bindparam("answer"))
+    .values(system_digest=sa.bindparam("digest"), cut_id=sa.bindparam("cut"))
+)
 _set_cut = messages.update().where(_table.id == sa.bindparam("answer")).values(cut_id=sa.bindparam("cut"))
 
 
@@ -185,6 +190,11 @@ def keep_system_text(
         row = {"user_id": user_id, "digest": digest, "text": data.decode()}
         connection.execute(insert(system_texts).values(row).on_conflict_do_nothing())
     return digest
+
+
+def note_given(connection: Connection, answer_id: int, digest: str | None, cut_id: int | None) -> None:
+    """Note what a model is given for an answer that is begun again: which system text, and where its path begins."""
+    connection.execute(_note_given, {"answer": answer_id, "digest": digest, "cut": cut_id})
 
 
 def system_text(connection: Connection, user_id: int, digest: str | None) -> str | None:

@@ -61,7 +61,7 @@ class Tree(BaseModel):
 class HeadWrite(BaseModel):
     """The message that is to be the tip of the current branch; null: the next question begins a tree of its own."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"message_id": None}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message_id": 1}]})
 
     message_id: Id | None
 

@@ -12,7 +12,7 @@ from rini.memory.selection import NOTHING, select
 from rini.providers.vision import image_limits
 from rini.responses import repository as responses
 from rini.sessions import messages, repository
-from rini.sessions.context import keep_system_text, read_path, store_cut
+from rini.sessions.context import keep_system_text, note_given, read_path, store_cut
 from rini.sessions.marks import labels_of
 from rini.turns import runs
 from rini.turns.context import Conversation, Reader, fitted
@@ -61,8 +61,11 @@ def load(
         image_limits(ask.provider, ask.model)
     digest = keep_system_text(connection, ask.user_id, before, known)
     question, first_id = _store_question(connection, ask, session.id, above)
+    cut_id = None if path.cut is None else path.cut.id
     answer_id = ask.completes
-    if answer_id is None:
+    if answer_id is not None:
+        note_given(connection, answer_id, digest, cut_id)
+    else:
         answer_id = _store_place(
             connection,
             ask,
@@ -70,7 +73,7 @@ def load(
             above if question is None else question.id,
             worker_id,
             system_digest=digest,
-            cut_id=None if path.cut is None else path.cut.id,
+            cut_id=cut_id,
         )
     if reading.gone and reading.cut is not None and not reading.wants_summary:
         reading = reading.with_cut(store_cut(connection, ask.user_id, reading.cut, answer_id))
