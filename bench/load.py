@@ -96,7 +96,7 @@ class _Whole(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
         self.errors: list[str] = []
         self.seconds: list[float] = []
-        self.size = 0
+        self.body = b""
         self._buffer = b""
         self._needed = 0
         self._head_end = 0
@@ -145,7 +145,7 @@ class _Whole(asyncio.Protocol):
         wrong = self._check(head, body)
         if wrong:
             self.errors.append(wrong)
-        self.size = len(body)
+        self.body = body
         self._buffer = b""
         self._needed = 0
         self._send()
@@ -174,17 +174,42 @@ async def whole(
             left = iter(requests)
             for client in clients:
                 client.run(left, check)
-            await _all(clients)
-            errors = [error for client in clients for error in client.errors]
-            answered = [seconds for client in clients for seconds in client.seconds]
-            if errors or len(answered) != len(requests):
-                first = errors[0] if errors else "some are missing"
-                raise WrongAnswersError(f"{len(errors)} of {len(requests)} answers are wrong: {first}")
+            taken = await _answered(clients, len(requests))
             if latencies is not None:
-                latencies.extend(answered)
-            return clients[0].size
+                latencies.extend(taken)
+            return len(clients[0].body)
 
         yield run
+
+
+@asynccontextmanager
+async def each(
+    port: int, requests: Sequence[bytes], check: Check, longest: float
+) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+    """Open a connection for each request; what is yielded sends all of them at once and returns the answers' bodies.
+
+    They have ``longest`` seconds. Raises WrongAnswersError.
+    """
+    async with _connections(port, len(requests), _Whole) as clients:
+
+        async def run() -> list[bytes]:
+            for client, request in zip(clients, requests, strict=True):
+                client.run(iter((request,)), check)
+            await _answered(clients, len(requests), longest)
+            return [client.body for client in clients]
+
+        yield run
+
+
+async def _answered(clients: list[_Whole], wanted: int, longest: float = LONGEST_SECONDS) -> list[float]:
+    """Wait for all answers and return the seconds that each took. Raises WrongAnswersError."""
+    await _all(clients, longest)
+    errors = [error for client in clients for error in client.errors]
+    taken = [seconds for client in clients for seconds in client.seconds]
+    if errors or len(taken) != wanted:
+        first = errors[0] if errors else "some are missing"
+        raise WrongAnswersError(f"{len(errors)} of {wanted} answers are wrong: {first}")
+    return taken
 
 
 @dataclass
@@ -351,10 +376,10 @@ async def _connections(port: int, count: int, protocol: type) -> AsyncIterator[l
         await asyncio.sleep(0)
 
 
-async def _all(clients: list) -> None:
+async def _all(clients: list, longest: float = LONGEST_SECONDS) -> None:
     try:
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(longest):
             for client in clients:
                 await client.done
     except TimeoutError:
-        raise WrongAnswersError(f"no end within {LONGEST_SECONDS:.0f} s") from None
+        raise WrongAnswersError(f"no end within {longest:.0f} s") from None

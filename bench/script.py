@@ -1,7 +1,7 @@
 """What the upstream answers. The last question of a call says it, so that upstream and load agree without talking.
 
     bench:whole                    the whole answer TEXT
-    bench:count                    a whole answer that tells how many messages the call held
+    bench:count                    an answer that tells how many messages the call held: whole, or as a stream of one text event
     bench:stream:EVENTS:MICROS     a stream of so many text events, one every so many microseconds
     bench:stream:EVENTS:MICROS:now the same, and the first of them at once
 
@@ -90,12 +90,21 @@ def reply(provider: str, text: str) -> Reply:
 
 def stream(provider: str, events: int) -> list[Event]:
     """Return the events of a streamed answer; the stamps are placeholders."""
-    deltas: list[Event] = [PartDelta(0, f"{STAMP.decode()}-{index:06d} ") for index in range(events)]
+    return _streamed(provider, [f"{STAMP.decode()}-{index:06d} " for index in range(events)], events)
+
+
+def spoken(provider: str, text: str) -> list[Event]:
+    """Return the events of a streamed answer whose text comes at once."""
+    return _streamed(provider, [text], 77)
+
+
+def _streamed(provider: str, texts: list[str], tokens: int) -> list[Event]:
+    deltas: list[Event] = [PartDelta(0, text) for text in texts]
     return [
         Start(id="bench-0123456789abcdef", model=MODELS[provider], created=1_764_000_000),
         PartStart(0, Text("")),
         *deltas,
         PartStop(0),
-        UsageUpdate(Usage(input_tokens=96, output_tokens=events)),
+        UsageUpdate(Usage(input_tokens=96, output_tokens=tokens)),
         Finish("stop"),
     ]

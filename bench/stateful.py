@@ -3,13 +3,12 @@
 import re
 import statistics
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bench import conversations, load, machine, processes, report, script
+from bench import conversations, load, processes, report, script
 from bench.bench import Bench, cpu_of
 from bench.processes import Rini
 from rini.db import Database
@@ -166,22 +165,13 @@ async def _round(
     for _ in range(kind.turns):
         await database.write(_put_back, what.tips, anew=kind.cut_anew)
         async with load.whole(server.port, what.requests, kind.concurrency, what.right, latencies) as run:
-            before = _database_cpu(postgres)
+            before = postgres.cpu() if postgres else 0.0
             cpu += await cpu_of(server, run)
-            of_database += _database_cpu(postgres) - before
+            of_database += (postgres.cpu() if postgres else 0.0) - before
     async with load.whole(bench.baseline.port, what.echo, kind.concurrency, what.echoed) as run:
         beside = await cpu_of(bench.baseline, run) / len(what.echo)
     turns = kind.turns * len(what.requests)
     return _Taken(cpu / turns, beside, statistics.median(latencies), of_database / turns)
-
-
-def _database_cpu(postgres: processes.Postgres | None) -> float:
-    """Return the CPU time of the database's processes; one that ends meanwhile is none that serves a turn."""
-    total = 0.0
-    for pid in [] if postgres is None else machine.children(postgres.pid):
-        with suppress(OSError):
-            total += machine.cpu_seconds(pid)
-    return total
 
 
 async def _prepare(bench: Bench, server: Rini, database: Database, kind: Kind) -> _Prepared:

@@ -5,7 +5,6 @@ import statistics
 from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from bench import conversations, load, processes, report
 from bench.bench import Bench, cpu_of
@@ -27,19 +26,19 @@ PAGES = {
 
 async def measure(bench: Bench) -> AsyncIterator[report.Figure]:
     """Measure on SQLite, then on Postgres where it is installed."""
-    for figure in await _on(bench, "SQLite", ""):
+    for figure in await _on(bench, "SQLite", None):
         yield figure
     if bench.quick:
         return
     try:
         with processes.postgres() as postgres:
-            for figure in await _on(bench, "Postgres", postgres.url):
+            for figure in await _on(bench, "Postgres", postgres):
                 yield figure
     except processes.NoPostgresError as error:
         yield report.refused(SECTION, "Postgres", str(error))
 
 
-async def _on(bench: Bench, label: str, url: str) -> list[report.Figure]:
+async def _on(bench: Bench, label: str, postgres: processes.Postgres | None) -> list[report.Figure]:
     size = QUICK_SIZE if bench.quick else SIZE
     shapes = {
         "a chain": (conversations.chain(size), size - 1),
@@ -47,14 +46,14 @@ async def _on(bench: Bench, label: str, url: str) -> list[report.Figure]:
         "bushy": (conversations.bushy(size, BUSHY_PATH), BUSHY_PATH - 1),
     }
     figures: list[report.Figure] = []
-    with processes.rini(bench.upstream, bench.server_core, url) as server:
+    with processes.rini(bench.upstream, bench.server_core, postgres.url if postgres else "") as server:
         database = Database(server.database_url)
         sessions: dict[str, str] = {}
         try:
             for name, (shape, tip) in shapes.items():
                 made = await database.write(conversations.make, server.user_id, shape, tip, found=False)
                 sessions[name] = made[0]
-            await database.write(_analyze)
+            _settle(database)
         finally:
             database.close()
         for shape, session in sessions.items():
@@ -62,22 +61,29 @@ async def _on(bench: Bench, label: str, url: str) -> list[report.Figure]:
                 name = f"{label}, {shape} of {size:,}" + (f", {what}" if what else "")
                 request = load.get(f"/sessions/{session}/tree{query}", server.token)
                 try:
-                    figures.append(await _figure(bench, server, request, name, size))
+                    figures.append(await _figure(bench, server, postgres, request, name, size))
                 except load.WrongAnswersError as error:
                     figures.append(report.refused(SECTION, name, str(error)))
     return figures
 
 
-async def _figure(bench: Bench, server: processes.Rini, request: bytes, name: str, size: int) -> report.Figure:
+async def _figure(
+    bench: Bench, server: processes.Rini, postgres: processes.Postgres | None, request: bytes, name: str, size: int
+) -> report.Figure:
     rounds: list[float] = []
+    of_database: list[float] = []
     latencies: list[float] = []
     for number in range(1 + bench.rounds(7)):
         latencies.clear()
         async with load.whole(server.port, [request] * ASKED, 1, _holds(size), latencies) as run:
+            before = postgres.cpu() if postgres else 0.0
             cpu = await cpu_of(server, run) / ASKED * 1e3
         if number:  # the first one warms up
             rounds.append(cpu)
+            of_database.append(((postgres.cpu() if postgres else 0.0) - before) / ASKED * 1e3)
     note = f"wall {statistics.median(latencies) * 1e3:.1f} ms"
+    if postgres:
+        note += f", the database's CPU {statistics.median(of_database):.1f} ms"
     return report.value(SECTION, name, "ms", rounds, TARGET_MS, note)
 
 
@@ -95,6 +101,7 @@ def _holds(size: int) -> load.Check:
     return check
 
 
-def _analyze(connection: Connection) -> None:
-    """Let the planner know how many rows there are, as Postgres does by itself after a while."""
-    connection.execute(sa.text("ANALYZE"))
+def _settle(database: Database) -> None:
+    """Let the database do what it does by itself after a while: count its rows, and on Postgres note which pages all may see."""
+    with sa.create_engine(database.url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text("ANALYZE" if database.is_sqlite else "VACUUM ANALYZE"))

@@ -57,6 +57,20 @@ def stream(provider: str, events: int) -> tuple[bytes, tuple[bytes, ...], bytes]
     return bytes(opening), tuple(chunks), (_chunk(bytes(last)) if last else b"") + b"0\r\n\r\n"
 
 
+@lru_cache
+def at_once(provider: str) -> bytes:
+    """Return the answer that tells how many messages the call held as a stream whose text is in one event, all of it in one piece."""
+    encoder = script.codec(provider).stream_encoder()
+    events = script.spoken(provider, script.counted(0))
+    sent = b"".join([_chunk(piece) for piece in (*map(encoder.feed, events), encoder.close()) if piece])
+    return _STREAM_HEAD + sent + b"0\r\n\r\n"
+
+
+def _streams(body: bytes) -> bool:
+    """Return whether a call of OpenAI's format asks for a stream."""
+    return b'"stream":true' in body or b'"stream": true' in body
+
+
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -108,7 +122,8 @@ class Upstream(asyncio.Protocol):
             self._transport.write(whole(provider, "whole"))
         elif asked.kind == "count":
             number = b"%06d messages" % body.count(b'"role"')
-            self._transport.write(whole(provider, "count").replace(script.COUNT + b" messages", number, 1))
+            made = at_once(provider) if _streams(body) else whole(provider, "count")
+            self._transport.write(made.replace(script.COUNT + b" messages", number, 1))
         else:
             opening, self._chunks, self._end = stream(provider, asked.events)
             self._transport.write(opening)

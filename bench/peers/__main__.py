@@ -12,10 +12,10 @@ import uvloop
 
 from bench import machine, processes, report
 from bench.__main__ import WANTED_FILES
-from bench.peers import crowd, field, gateways, install, memory, streams, whole
+from bench.peers import crowd, field, gateways, install, memory, sessions, streams, whole
 from bench.peers.field import Field
 
-SECTIONS = {section.SECTION: section for section in (whole, streams, memory, crowd)}
+SECTIONS = {section.SECTION: section for section in (whole, streams, memory, crowd, sessions)}
 ROUNDS = 7
 QUICK_ROUNDS = 3
 

@@ -167,6 +167,66 @@ def litellm(upstream: Process, core: int) -> Iterator[Gateway]:
             yield Gateway("litellm", "1.108.7, with a master key, without a database", process, ways, token=key)
 
 
+@contextmanager
+def ogx(upstream: Process, core: int) -> Iterator[Process]:
+    """Start OGX with what its Responses API needs and no more: its own stores in SQLite, one provider, hardly a log."""
+    home = install.install("ogx")
+    port = processes.free_port()
+    with tempfile.TemporaryDirectory(prefix="rini-bench-ogx-") as folder:
+        log = Path(folder) / "log"
+        config = Path(folder) / "config.yaml"
+        config.write_text(json.dumps(_ogx_config(folder, f"{upstream.url}/v1", port)))  # JSON is YAML
+        command = [str(home / "venv/bin/ogx"), "run", str(config), "--insecure", "--port", str(port)]
+        with processes.running(command, core, log, {"HOME": folder, "OGX_LOGGING": "all=error"}, folder) as handle:
+            processes.await_port(handle, port, log, START_SECONDS)
+            yield Process(handle, port)
+
+
+def _ogx_config(folder: str, upstream: str, port: int) -> dict[str, object]:
+    sql, queue = "sql_default", {"max_write_queue_size": 10000, "num_writers": 4}
+    tables = {"conversations": "openai_conversations", "prompts": "prompts", "connectors": "connectors"}
+    stores = {name: {"table_name": table, "backend": sql} for name, table in tables.items()}
+    stores["metadata"] = {"namespace": "registry", "backend": "kv_default"}
+    responses = {"table_name": "responses", "backend": sql, **queue}
+    files = {"storage_dir": f"{folder}/files", "metadata_store": {"table_name": "files_metadata", "backend": sql}}
+    openai = {"api_key": "bench", "base_url": upstream}
+    model = script.MODELS["openai"]
+    return {
+        "version": 2,
+        "distro_name": "bench",
+        "apis": ["inference", "responses", "tool_runtime", "vector_io", "files", "file_processors"],
+        "providers": {
+            "inference": [{"provider_id": "openai", "provider_type": "remote::openai", "config": openai}],
+            "files": [{"provider_id": "files", "provider_type": "inline::localfs", "config": files}],
+            "responses": [
+                {
+                    "provider_id": "builtin",
+                    "provider_type": "inline::builtin",
+                    "config": {"persistence": {"responses": responses}},
+                }
+            ],
+            "vector_io": [],
+            "file_processors": [],
+            "tool_runtime": [],
+        },
+        "storage": {
+            "backends": {
+                "kv_default": {"type": "kv_sqlite", "db_path": f"{folder}/kv.db"},
+                sql: {"type": "sql_sqlite", "db_path": f"{folder}/sql.db"},
+            },
+            "stores": stores | {"inference": {"table_name": "inference_store", "backend": sql, **queue}},
+        },
+        "registered_resources": {
+            "models": [
+                {"model_id": model, "provider_id": "openai", "provider_model_id": model, "model_type": "llm"},
+            ],
+            "vector_stores": [],
+        },
+        "server": {"host": "127.0.0.1", "port": port},
+        "connectors": [],
+    }
+
+
 PEERS: dict[str, Callable[[Process, int], AbstractContextManager[Gateway]]] = {
     "smg": smg,
     "tensorzero": tensorzero,

@@ -28,6 +28,9 @@ class Wheels:
     overrides: tuple[str, ...] = ()
     """Requirements that replace those of the packages: registries that lag behind lack what these ask for."""
 
+    beside: tuple[str, ...] = ()
+    """What it needs and does not ask for by itself."""
+
 
 @dataclass(frozen=True)
 class Modules:
@@ -46,6 +49,10 @@ PINS: dict[str, Wheels | Modules] = {
         {"@hono/node-server": "1.13.5", "hono": "4.9.7", "@hono/node-ws": "1.2.0"},
     ),
     "litellm": Wheels("litellm[proxy]==1.108.7", ("certifi>=2026",)),
+    "ogx": Wheels(
+        "ogx==1.5.0",
+        beside=("aiosqlite", "chardet", "markitdown", "mcp", "pypdf", "sqlalchemy[asyncio]", "sqlite-vec"),
+    ),
 }
 
 
@@ -78,7 +85,8 @@ def _install_wheels(pin: Wheels, home: Path) -> None:
     overrides = home / "overrides.txt"
     overrides.write_text("\n".join(pin.overrides))
     target = str(home / "venv/bin/python")
-    _run([_uv(python), "pip", "install", "--python", target, "--overrides", str(overrides), pin.requirement], home)
+    command = [_uv(python), "pip", "install", "--python", target, "--overrides", str(overrides)]
+    _run([*command, pin.requirement, *pin.beside], home)
 
 
 def _install_modules(pin: Modules, home: Path) -> None:

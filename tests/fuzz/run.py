@@ -25,6 +25,7 @@ from tests.support.upstream import Conversation, Script, Upstream
 
 USUAL_SECONDS = 600
 SEED = 20261101
+CONFIG = ROOT / "tests" / "fuzz" / "schemathesis.toml"
 
 
 class EveryKey(dict[str, Script]):
@@ -142,7 +143,8 @@ def fuzz(folder: Path, *arguments: str) -> tuple[int, str, Server]:
         environment["PYTHONPATH"] += os.pathsep + str(ROOT)
         ran = subprocess.run(
             [
-                *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
+                *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
+                *("run", f"{server.url}/openapi.json"),
                 *("--request-timeout", "30", "--no-color"),
                 # Much that has the right form means what cannot be done (a message that is not there, dates reversed): 422.
                 *("--exclude-checks", "positive_data_acceptance"),
