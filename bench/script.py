@@ -2,6 +2,7 @@
 
     bench:whole                    the whole answer TEXT
     bench:count                    an answer that tells how many messages the call held: whole, or as a stream of one text event
+    bench:count:EVENTS:0           the same, a stream has so many text events, all at once
     bench:stream:EVENTS:MICROS     a stream of so many text events, one every so many microseconds
     bench:stream:EVENTS:MICROS:now the same, and the first of them at once
 
@@ -26,8 +27,12 @@ from rini.canon import (
 )
 from rini.providers.catalog import PROVIDERS
 from rini.wire.codec import Codec
+from rini.wire.openai_responses import OPENAI_RESPONSES
 
 MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-3-5-haiku-latest", "google": "gemini-2.0-flash"}
+RESPONSES = "openai-responses"
+"""OpenAI's other format, in which it is asked by clients that speak it."""
+
 PATHS = {"openai": "/v1", "anthropic": "", "google": ""}
 """What stands before the codec's path in the provider's address."""
 
@@ -64,12 +69,14 @@ def codec_of(path: str) -> str:
     """Return the provider whose format is spoken at ``path``."""
     if path.startswith("/v1/messages"):
         return "anthropic"
+    if path.startswith("/v1/responses"):
+        return RESPONSES
     return "google" if path.startswith("/v1beta") else "openai"
 
 
 def codec(provider: str) -> Codec:
     """Return the provider's codec."""
-    return PROVIDERS[provider].codec  # type: ignore[index]
+    return OPENAI_RESPONSES if provider == RESPONSES else PROVIDERS[provider].codec  # type: ignore[index]
 
 
 def counted(number: int) -> str:
@@ -83,7 +90,7 @@ def reply(provider: str, text: str) -> Reply:
         choices=(Choice((Text(text),), "stop"),),
         usage=Usage(input_tokens=96, output_tokens=77, cache_read_tokens=0),
         id="bench-0123456789abcdef",
-        model=MODELS[provider],
+        model=MODELS.get(provider, MODELS["openai"]),
         created=1_764_000_000,
     )
 
@@ -93,15 +100,16 @@ def stream(provider: str, events: int) -> list[Event]:
     return _streamed(provider, [f"{STAMP.decode()}-{index:06d} " for index in range(events)], events)
 
 
-def spoken(provider: str, text: str) -> list[Event]:
-    """Return the events of a streamed answer whose text comes at once."""
-    return _streamed(provider, [text], 77)
+def spoken(provider: str, text: str, events: int) -> list[Event]:
+    """Return the events of a streamed answer with this text, in about so many pieces."""
+    size = max(-(-len(text) // events), len(counted(0)) - len(TEXT)) if events > 1 else len(text)
+    return _streamed(provider, [text[at : at + size] for at in range(0, len(text), size)], TOKENS)
 
 
 def _streamed(provider: str, texts: list[str], tokens: int) -> list[Event]:
     deltas: list[Event] = [PartDelta(0, text) for text in texts]
     return [
-        Start(id="bench-0123456789abcdef", model=MODELS[provider], created=1_764_000_000),
+        Start(id="bench-0123456789abcdef", model=MODELS.get(provider, MODELS["openai"]), created=1_764_000_000),
         PartStart(0, Text("")),
         *deltas,
         PartStop(0),

@@ -99,7 +99,7 @@ async def _round(way: _Way, *, measured: bool) -> None:
 
 def _rini(server: Rini, count: int) -> list[_Way]:
     model = f"openai/{script.MODELS['openai']}"
-    sessions = [[server.call("/sessions/", {}, server.token)["session_id"] for _ in range(count)] for _ in range(2)]
+    sessions = [[server.call("/sessions/", {}, server.token)["id"] for _ in range(count)] for _ in range(2)]
     native = {"text": QUESTION, "provider": "openai", "model": script.MODELS["openai"]}
     chat = {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
 

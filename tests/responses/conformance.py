@@ -80,7 +80,7 @@ class Document:
         default = schema.get("default", next((kind.default for kind in kinds if kind.default is not None), None))
         if len(others) == 1:
             return others[0][1]._replace(types=others[0][1].types | null, default=default)
-        variants = {self._name(each, kind): each for each, kind in others}
+        variants = {self._name(kind): each for each, kind in others}
         types = frozenset(each for _, kind in others for each in kind.types) | null
         return Shape(types, frozenset(), default, {}, frozenset(), None, variants)
 
@@ -93,7 +93,7 @@ class Document:
             else:
                 yield from self._flat(inner)
 
-    def _name(self, schema: Schema, shape: Shape) -> str:
+    def _name(self, shape: Shape) -> str:
         """Return what sets a variant apart: what its ``type`` may be, or else its own type and words."""
         if "type" in shape.properties:
             told = self.shape(shape.properties["type"])

@@ -16,6 +16,8 @@ PAGE = Page("logs.md", "the source")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 MEANINGS = {
+    "answer_taken_over": "the process that wrote an answer in the background is gone; this one asks the model again",
+    "answers_given_up": "so many answers of processes that are long gone are told as interrupted",
     "answer_not_kept": "the database did not come back in time for an answer that it had not stored; its row is booked",
     "client_left": "the client left before it had sent its request",
     "context_cut_and_asked_again": "a provider refused a conversation as too long before it began to answer; its oldest turns were left out and it was asked once more",
