@@ -10,6 +10,7 @@ The text of a streamed event is ``STAMP-INDEX ``: when it was sent (nanoseconds 
 """
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from rini.canon import (
@@ -41,6 +42,9 @@ TEXT = (
     "looks down on both. Take the first train, walk the market while the boats come in, and climb in the afternoon "
     "when the haze is gone. In the evening the bridge is lit, and the tents by the water serve what was landed at six."
 )
+TOKENS = 77
+"""About how many tokens the text has."""
+
 STAMP = b"0000000000000000000"
 COUNT = b"000000"
 MARK = re.compile(rb"bench:(whole|count|stream)(?::(\d+):(\d+)(:now)?)?")
@@ -88,7 +92,7 @@ def reply(provider: str, text: str) -> Reply:
     """Return a whole answer as the provider would give it."""
     return Reply(
         choices=(Choice((Text(text),), "stop"),),
-        usage=Usage(input_tokens=96, output_tokens=77, cache_read_tokens=0),
+        usage=Usage(input_tokens=96, output_tokens=TOKENS, cache_read_tokens=0),
         id="bench-0123456789abcdef",
         model=MODELS.get(provider, MODELS["openai"]),
         created=1_764_000_000,
@@ -100,10 +104,14 @@ def stream(provider: str, events: int) -> list[Event]:
     return _streamed(provider, [f"{STAMP.decode()}-{index:06d} " for index in range(events)], events)
 
 
-def spoken(provider: str, text: str, events: int) -> list[Event]:
-    """Return the events of a streamed answer with this text, in about so many pieces."""
-    size = max(-(-len(text) // events), len(counted(0)) - len(TEXT)) if events > 1 else len(text)
-    return _streamed(provider, [text[at : at + size] for at in range(0, len(text), size)], TOKENS)
+def spoken(provider: str, events: int) -> list[Event]:
+    """Return the events of a streamed answer to ``bench:count``, its text in so many pieces; the number is in the first."""
+    text = counted(0)
+    if events < 2:
+        return _streamed(provider, [text], TOKENS)
+    number, rest = text[: -len(TEXT)], TEXT
+    bounds = [len(rest) * place // (events - 1) for place in range(events)]
+    return _streamed(provider, [number, *[rest[at:to] for at, to in pairwise(bounds)]], TOKENS)
 
 
 def _streamed(provider: str, texts: list[str], tokens: int) -> list[Event]:

@@ -58,11 +58,11 @@ def stream(provider: str, events: int) -> tuple[bytes, tuple[bytes, ...], bytes]
 
 
 @lru_cache
-def at_once(provider: str) -> bytes:
-    """Return the answer that tells how many messages the call held as a stream whose text is in one event, all of it in one piece."""
+def at_once(provider: str, events: int) -> bytes:
+    """Return the answer that tells how many messages the call held as a stream of so many text events, all sent at once."""
     encoder = script.codec(provider).stream_encoder()
-    events = script.spoken(provider, script.counted(0))
-    sent = b"".join([_chunk(piece) for piece in (*map(encoder.feed, events), encoder.close()) if piece])
+    spoken = script.spoken(provider, events)
+    sent = b"".join([_chunk(piece) for piece in (*map(encoder.feed, spoken), encoder.close()) if piece])
     return _STREAM_HEAD + sent + b"0\r\n\r\n"
 
 
@@ -122,7 +122,7 @@ class Upstream(asyncio.Protocol):
             self._transport.write(whole(provider, "whole"))
         elif asked.kind == "count":
             number = b"%06d messages" % body.count(b'"role"')
-            made = at_once(provider) if _streams(body) else whole(provider, "count")
+            made = at_once(provider, asked.events) if _streams(body) else whole(provider, "count")
             self._transport.write(made.replace(script.COUNT + b" messages", number, 1))
         else:
             opening, self._chunks, self._end = stream(provider, asked.events)

@@ -23,7 +23,13 @@ BEFORE = 2
 """How many turns each session has before the first one that is measured."""
 
 LONGEST_SECONDS = 300.0
-QUESTION = "And with children, if it rains? bench:count"
+QUESTION = f"And with children, if it rains? bench:count:{script.TOKENS}:0"
+"""OGX asks the provider for a stream whatever its client wants, and gets a token an event, as from a provider."""
+
+AT_ONCE = "And with children, if it rains? bench:count"
+"""The same with the whole text in one event, which no provider does: the least that OGX takes."""
+
+PEER = "OGX"
 
 
 @dataclass
@@ -52,7 +58,10 @@ async def measure(run: Field) -> AsyncIterator[report.Figure]:
             yield report.refused(SECTION, "beside OGX", str(error))
         else:
             processes.await_calm(peer)
-            ways.append(_Way("OGX", peer, _response("openai/" + script.MODELS["openai"], "bench"), [b""] * count))
+            model = "openai/" + script.MODELS["openai"]
+            ways.append(_Way(PEER, peer, _response(model, "bench"), [b""] * count))
+            least = _response(model, "bench", AT_ONCE)
+            ways.append(_Way("OGX, before a provider that sends its answer at once", peer, least, [b""] * count))
         for number in range(BEFORE + run.rounds):
             for way in list(ways):
                 try:
@@ -66,10 +75,10 @@ async def measure(run: Field) -> AsyncIterator[report.Figure]:
 
 def _figures(ways: list[_Way]) -> list[report.Figure]:
     figures: list[report.Figure] = []
-    peer = next((way for way in ways if way.name == "OGX"), None)
+    peer = next((way for way in ways if way.name == PEER), None)
     for way in ways:
         note = f"{statistics.median(way.a_second):.0f} turns a second"
-        if peer is None or way is peer:
+        if peer is None or way.process is peer.process:
             figures.append(report.value(SECTION, way.name, "ms", [cpu * 1e3 for cpu in way.cpu], None, note))
         else:
             pairs = list(zip(way.cpu, peer.cpu, strict=True))
@@ -116,9 +125,9 @@ def _rini(server: Rini, count: int) -> list[_Way]:
     ]
 
 
-def _response(model: str, token: str) -> Callable[[int, bytes], bytes]:
+def _response(model: str, token: str, question: str = QUESTION) -> Callable[[int, bytes], bytes]:
     def ask(_number: int, last: bytes) -> bytes:
-        asked = {"model": model, "input": QUESTION, "store": True}
+        asked = {"model": model, "input": question, "store": True}
         if last:
             asked["previous_response_id"] = json.loads(last)["id"]
         return load.post("/v1/responses", asked, token)

@@ -336,3 +336,15 @@ def test_fifty_clients_at_once_over_two_processes(user: Client, neighbour: Serve
         # One branch: each question stands below another one's answer, and none beside another.
         assert len(set(above)) == MANY
         assert len(user.get(f"/messages/{head(user, session)}/history").json) == 2 * MANY + 2
+
+
+def test_an_answer_that_says_nothing_is_the_branchs_tip_all_the_same(user: Client, script: Callable[[Script], None]):
+    async def nothing(conversation: Conversation) -> None:
+        await conversation.whole(openai_reply(""))
+
+    script(nothing)
+    session = user.session()
+    first = user.ask("first", session_id=session).json
+    assert head(user, session) == first["assistant_message"]["id"]
+    second = user.ask("second", session_id=session).json
+    assert second["user_message"]["parent_message_id"] == first["assistant_message"]["id"]

@@ -4,7 +4,7 @@ A message has one item or several: an answer's thoughts, texts and calls, a tool
 so it is the same wherever the item is shown. A deleted item keeps its place: the others keep their ids.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +26,14 @@ TOOLS_OF_THE_SERVER = "rini"
 
 DELETED = "rini.deleted"
 """In place of a wire format's name: the part was an item that its owner deleted."""
+
+_LEFT_OUT: Mapping[str, Json] = {
+    "tool_search_call": {"call_id": None, "execution": "server", "status": "completed"},
+    "tool_search_output": {"call_id": None, "execution": "server"},
+    "shell_call": {"environment": None, "status": "completed"},
+    "shell_call_output": {"max_output_length": None},
+}
+"""What a client may leave out of items of OpenAI's own tools, and OpenAI shows all the same (its specification of August 2026)."""
 
 _parts_json = msgspec.json.Decoder(tuple[Part, ...])
 
@@ -98,7 +106,8 @@ def _written(parts: tuple[Part, ...], ids: ItemIds, status: str) -> Iterator[Ite
         at += len(members)
         if not is_deleted(parts[own[0]]):
             value = encode_item(kind, members, ids, position, status if position == len(groups) - 1 else "completed")
-            yield Item(position, value, own)
+            left_out = _LEFT_OUT.get(value["type"]) if kind == "opaque" else None
+            yield Item(position, value if left_out is None else {**left_out, **value}, own)
 
 
 def _as_item(part: Part, results: dict[str, ToolResult]) -> Part:
@@ -129,7 +138,8 @@ def _told(parts: tuple[Part, ...], role: str, ids: ItemIds) -> Iterator[Item]:
         if isinstance(part, ToolResult):
             yield Item(place, _result(part, ids, place), (place,))
         elif isinstance(part, Opaque) and role == "tool" and part.wire == NAME:
-            value: Json = {"status": "completed", **as_object(part.value, "An item")}
+            given = as_object(part.value, "An item")
+            value: Json = {"status": "completed", **_LEFT_OUT.get(given["type"], {}), **given}
             yield Item(place, {**value, "id": value.get("id") or ids.item("item", place)}, (place,))
         elif not is_deleted(part) and not isinstance(part, Thinking):
             content.append(place)

@@ -78,7 +78,7 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
         messages.drop_answer(connection, turn.answer_id)
         return None
     # First the session, as everybody who changes its messages does.
-    if turn.moves_head and turn.parts:
+    if turn.moves_head and (turn.parts or turn.reason is None):
         repository.advance_head(connection, turn.session_id, turn.head_id, turn.answer_id)
     records = turn.records
     written = total([record.output_tokens for record in records])
