@@ -140,6 +140,7 @@ PAIRS = {f"k{number}": "v" for number in range(16)}
         ({"items": [{"type": "message", "role": "user"}]}, "content: is missing"),
         ({"items": [{"role": "nobody", "content": "x"}]}, "role"),
         ({"items": [{"type": "item_reference"}]}, "reference"),
+        ({"items": [{"type": []}]}, "type"),
         ({"items": [{"type": "compaction", "encrypted_content": "rini.AAAA"}]}, "encrypted_content"),
     ],
 )
@@ -221,6 +222,16 @@ def test_a_broken_body_is_refused(world: World, raw: bytes):
     refused = world.user.request("POST", f"/v1/conversations/{conversation}/items", raw=raw)
     assert refused.status == 400, refused
     assert json.loads(refused.body)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "item", [{"type": "shell_call", "action": 5}, {"type": "web_search_call"}, {"type": "?", "id": 5}]
+)
+def test_items_of_an_unknown_form_are_kept_as_they_are(world: World, item: dict[str, Any]):
+    conversation = made(world, item)
+    (shown,) = world.user.get(f"/v1/conversations/{conversation}/items").json["data"]
+    assert {name: shown[name] for name in item if name != "id"} == {name: item[name] for name in item if name != "id"}
+    assert shown["id"]
 
 
 def test_a_nul_in_a_text_is_kept_as_providers_take_it(world: World):

@@ -30,7 +30,11 @@ DELETED = "rini.deleted"
 _LEFT_OUT: Mapping[str, Json] = {
     "tool_search_call": {"call_id": None, "execution": "server", "status": "completed"},
     "tool_search_output": {"call_id": None, "execution": "server"},
-    "shell_call": {"environment": None, "status": "completed"},
+    "shell_call": {
+        "action": {"timeout_ms": None, "max_output_length": None},
+        "environment": None,
+        "status": "completed",
+    },
     "shell_call_output": {"max_output_length": None},
 }
 """What a client may leave out of items of OpenAI's own tools, and OpenAI shows all the same (its specification of August 2026)."""
@@ -106,8 +110,18 @@ def _written(parts: tuple[Part, ...], ids: ItemIds, status: str) -> Iterator[Ite
         at += len(members)
         if not is_deleted(parts[own[0]]):
             value = encode_item(kind, members, ids, position, status if position == len(groups) - 1 else "completed")
-            left_out = _LEFT_OUT.get(value["type"]) if kind == "opaque" else None
-            yield Item(position, value if left_out is None else {**left_out, **value}, own)
+            yield Item(position, _whole(value) if kind == "opaque" else value, own)
+
+
+def _whole(value: Json) -> Json:
+    """Return an item of OpenAI's own tools with what may be left out of it."""
+    fields = _LEFT_OUT.get(value["type"])
+    if fields is None:
+        return value
+    action: Any = value.get("action")
+    if "action" in fields and isinstance(action, dict):
+        value = {**value, "action": {**fields["action"], **action}}
+    return {**fields, **value}
 
 
 def _as_item(part: Part, results: dict[str, ToolResult]) -> Part:
@@ -138,8 +152,7 @@ def _told(parts: tuple[Part, ...], role: str, ids: ItemIds) -> Iterator[Item]:
         if isinstance(part, ToolResult):
             yield Item(place, _result(part, ids, place), (place,))
         elif isinstance(part, Opaque) and role == "tool" and part.wire == NAME:
-            given = as_object(part.value, "An item")
-            value: Json = {"status": "completed", **_LEFT_OUT.get(given["type"], {}), **given}
+            value = {"status": "completed", **_whole(as_object(part.value, "An item"))}
             yield Item(place, {**value, "id": value.get("id") or ids.item("item", place)}, (place,))
         elif not is_deleted(part) and not isinstance(part, Thinking):
             content.append(place)

@@ -1,7 +1,6 @@
 """What the endpoints of the tree take and give."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -9,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from rini.kit.parameters import LARGEST_ID
 from rini.kit.text import storable
 from rini.sessions.marks import MOST_LABELS
+from rini.usage.schemas import UsdText
 
 LONGEST_NOTE = 10_000
 
@@ -32,7 +32,7 @@ class TreeNode(BaseModel):
     provider: str | None
     model: str | None
     tokens: int | None
-    cost_usd: Decimal | None
+    cost_usd: UsdText | None
     labels: list[str]
     note: str | None
     created_at: datetime
@@ -52,7 +52,7 @@ class Tree(BaseModel):
     session_id: str
     head_message_id: int | None
     message_count: int
-    cost_usd: Decimal | None
+    cost_usd: UsdText | None
     shape: Literal["nested", "flat"]
     next_after: int | None
     messages: list[TreeNode]

@@ -47,6 +47,8 @@ class Input:
     async def resolved(self, user_id: int, items: Sequence[Json]) -> list[Json] | None:
         """Return the items with what they refer to; None where they refer to nothing. Raises InvalidRequestError, NotFoundError."""
         for place, item in enumerate(items):
+            if not isinstance(item.get("type", ""), str | None):
+                raise InvalidRequestError(f"input[{place}].type: must be a text.")
             if "content" not in item and item.get("type", "message") == "message" and "role" in item:
                 raise InvalidRequestError(f"input[{place}].content: is missing.")
         references = [named for item in items if (named := _referred(item)) is not None]
