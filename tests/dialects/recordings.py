@@ -192,7 +192,7 @@ class Player:
         self.server = server
         self._upstream = upstream
         self._ids = count(1)
-        self._users = [self._user() for _ in range(WORKERS)]
+        self.users = [self._user() for _ in range(WORKERS)]
 
     def play(self, calls: Iterable[Call]) -> list[Played]:
         """Make the calls and return what came of each, in their order."""
@@ -212,7 +212,7 @@ class Player:
                     found[place] = self._play(connection, user, waiting[place])
 
         with ThreadPoolExecutor(WORKERS) as pool:
-            for done in [pool.submit(work, user) for user in self._users]:
+            for done in [pool.submit(work, user) for user in self.users]:
                 done.result()
         return [each for each in found if each is not None]
 

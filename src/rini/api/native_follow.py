@@ -1,5 +1,6 @@
 """/messages/{message_id}/stream and /cancel: an answer that somebody else asked for, or that went on when its client had left."""
 
+from contextlib import aclosing
 from urllib.parse import parse_qs
 
 import msgspec
@@ -13,8 +14,7 @@ from rini.api.native_stream import EventWriter, NativeStream
 from rini.api.problems import problem_document
 from rini.canon import Event
 from rini.db import Database
-from rini.errors import AnswerBrokeOffError, InvalidRequestError, NotFoundError, StreamGoneError
-from rini.sessions.messages import RUNNING
+from rini.errors import AnswerBrokeOffError, InvalidRequestError, RiniError, StreamGoneError
 from rini.turns.following import BrokeOff, Followed, Streams, ToolAnswered, ToolCalled
 from rini.turns.stored import Stored, as_events, stored_answer
 from rini.turns.turn import Turns
@@ -72,30 +72,43 @@ class Follower:
     async def follow(self, user_id: int, answer_id: int, send: Send, after: int, request_id: str | None) -> None:
         """Write the events of an answer that come after number ``after``, to its end. Raises StreamGoneError, NotFoundError, InvalidRequestError."""
         stored = await self._database.read(stored_answer, user_id, answer_id)
-        row = stored.answer
-        stream = NativeStream(EventWriter(send, after), row.model_asked)
+        writer = _Again(send, after)
+        stream = NativeStream(writer, stored.answer.model_asked)
         broke_off: BrokeOff | None = None
-        is_first = True
+        seen = False
         try:
-            async for some in self._streams.follow(user_id, answer_id):
-                if is_first and (some or row.status == RUNNING):
-                    await _start(stream, stored)
-                    is_first = False
-                broke_off = await _write(stream, some)
+            async with aclosing(self._streams.follow(user_id, answer_id, resumes=after > 0)) as events:
+                async for some in events:
+                    if not stream.begun:
+                        await _start(stream, stored)
+                    seen = seen or bool(some)
+                    broke_off = await _write(stream, some) or broke_off
             stored = await self._database.read(stored_answer, user_id, answer_id)
-        except (NotFoundError, AnswerBrokeOffError) as error:
-            if is_first:
+        except RiniError as error:
+            if not stream.begun:
                 raise
+            writer.catch_up()
             await stream.error(error, request_id)
             return
-        if is_first:
-            if after:
+        if not seen:
+            if after and not stream.begun:
                 raise StreamGoneError(
                     f"The events of the message {answer_id} are not kept; read it, or follow it from its beginning."
                 )
-            await _start(stream, stored)
+            if not stream.begun:
+                await _start(stream, stored)
             await _write(stream, as_events(stored.parts))
+        if stored.answer.status != "complete" and broke_off is None:
+            writer.catch_up()  # its process died: the client may have seen more than was kept
         await _end(stream, stored, broke_off, request_id)
+
+
+class _Again(EventWriter):
+    """Writes to a client that may have seen more of an answer than was kept of it."""
+
+    def catch_up(self) -> None:
+        """Count on from the last event that the client has."""
+        self._sent = max(self._sent, self._after)
 
 
 async def _start(stream: NativeStream, stored: Stored) -> None:

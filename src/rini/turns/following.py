@@ -5,6 +5,7 @@ process keeps those of the answers that it gets; what is new goes to the databas
 """
 
 import asyncio
+import itertools
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
@@ -20,19 +21,26 @@ from sqlalchemy.engine import Connection
 
 from rini.canon import Event, ToolCall, ToolResult
 from rini.db import AnyRow, Database
-from rini.errors import AnswerBrokeOffError, StorageUnavailableError
+from rini.errors import AnswerBrokeOffError, StorageUnavailableError, StreamGoneError
 from rini.kit.clock import now
 from rini.sessions import messages
 from rini.sessions.tables import messages as messages_table
-from rini.turns import runs
 from rini.turns.tables import answer_events
 from rini.turns.values import Begun, Listener
 
 FLUSHED_EVERY_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
+SIGN_OF_LIFE_SECONDS = 15.0
+UNWATCHED_SECONDS = 5.0
+"""So long another process's answer is looked at while none of its followers waits for more."""
 MOST_AT_ONCE = 1000
 """Events that a follower is given at once, so that one that is far behind lets others work."""
+MOST_ROWS = 8
+"""Rows that are read at once of an answer that is over: a follower that is slow holds no more of it."""
+
+BEGUN_ANEW = -1
+"""In place of the first event's number: the row that says that an answer was begun anew, by which process in turn."""
 
 _LEVEL = 1  # of compression: events are much alike
 _table = answer_events.c
@@ -41,6 +49,8 @@ _rows = (
     .where(_table.answer_id == sa.bindparam("answer"), _table.first >= sa.bindparam("from_event"))
     .order_by(_table.first)
 )
+_anew = sa.select(_table.events).where(_table.answer_id == sa.bindparam("answer"), _table.first == BEGUN_ANEW)
+_status = sa.select(messages_table.c.status).where(messages_table.c.id == sa.bindparam("answer"))
 
 
 class ToolCalled(msgspec.Struct, frozen=True, tag="tool_called"):
@@ -64,19 +74,25 @@ class BrokeOff(msgspec.Struct, frozen=True, tag="broke_off"):
 
 Followed = Event | ToolCalled | ToolAnswered | BrokeOff
 
+_numbers = itertools.count()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Followed]).decode
 
 
 class Log:
-    """The events of one answer that runs in this process. ``taken`` counts those that are in the database, or on their way."""
+    """The events of one answer that runs. ``taken`` counts those that are in the database, or on their way."""
 
     def __init__(self, answer_id: int) -> None:
         self.answer_id = answer_id
         self.events: list[Followed] = []
         self.taken = 0
-        self.over = False
+        self.number = next(_numbers)
         self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody waits for more."""
+        return bool(self._waiting)
 
     def add(self, events: Sequence[Followed]) -> None:
         """Take what came."""
@@ -96,11 +112,17 @@ class Log:
         first, self.taken = self.taken, len(self.events)
         return None if first == self.taken else (first, zlib.compress(_encode(self.events[first:]), _LEVEL))
 
-    async def more(self) -> None:
-        """Wait until something is new."""
+    async def more(self) -> bool:
+        """Wait until something is new; return whether it is, and not just time for a sign of life."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        await future
+        try:
+            async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                await future
+        except TimeoutError:
+            self._waiting.remove(future)
+            return False
+        return True
 
 
 class Recording:
@@ -152,6 +174,8 @@ class Streams:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._logs: dict[int, Log] = {}
+        self._watched: dict[int, Log] = {}
+        self._watching: set[asyncio.Task[None]] = set()
 
     def of(self, answer_id: int) -> Log | None:
         """Return the log of an answer that runs here."""
@@ -164,9 +188,8 @@ class Streams:
 
     def close(self, log: Log) -> None:
         """Note that an answer is settled: all of it is in the database."""
-        log.over = True
-        log.wake()
         self._logs.pop(log.answer_id, None)
+        log.wake()
 
     async def keep_flushed(self) -> None:
         """Write what is new to the database, until cancelled."""
@@ -186,42 +209,74 @@ class Streams:
                     if (log := self._logs.get(answer_id)) is not None:
                         log.taken = min(log.taken, first)
 
-    async def follow(self, user_id: int, answer_id: int) -> AsyncGenerator[list[Followed]]:
+    async def follow(self, user_id: int, answer_id: int, *, resumes: bool = False) -> AsyncGenerator[list[Followed]]:
         """Yield all events of an answer, from its first one to its last, some at a time; an empty list says that it runs on.
 
-        Ends when the answer is settled. Nothing is yielded of one that was never streamed, or too long ago. Raises NotFoundError, and
-        AnswerBrokeOffError for one whose process died, so that another one asked again.
+        Ends when the answer is settled. Nothing is yielded of one that was never streamed, or too long ago. Whoever ``resumes`` has some of the events.
+        Raises NotFoundError, AnswerBrokeOffError when another process begins the answer anew, and StreamGoneError to one that resumes when it did.
         """
         seen = 0
-        log = self._logs.get(answer_id)
-        if log is not None:
-            while True:
-                while seen < len(log.events):
-                    some = log.events[seen : seen + MOST_AT_ONCE]
-                    seen += len(some)
-                    yield some
-                if log.over:
-                    return
-                await log.more()
-        pause, began = FIRST_PAUSE_SECONDS, 0
+        number: int | None = None
+        anew: bytes | None = None
+        is_first = True
         while True:
-            # First whether it runs: what comes after that is read the next time.
-            row = await self._database.read(messages.get, user_id, answer_id)
-            attempt, found = await self._database.read(_stored, answer_id, seen)
-            if attempt > 1 and began not in (0, attempt):
-                raise AnswerBrokeOffError(
-                    f"The answer {answer_id} was begun anew by another process.", reason="restarted"
-                )
-            began = attempt or began
-            for _, events in found:
-                seen += len(events)
-                yield events
-                pause = FIRST_PAUSE_SECONDS
-            if row.status != messages.RUNNING:
-                return
-            yield []
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+            source = self._logs.get(answer_id) or self._watched.get(answer_id)
+            if source is None or source.number != number:
+                number = None if source is None else source.number
+                status, now_anew = await self._database.read(_state, user_id, answer_id)
+                if is_first:
+                    anew = now_anew
+                    if resumes and anew is not None:
+                        raise StreamGoneError(f"The answer {answer_id} was begun anew; follow it from its beginning.")
+                elif now_anew != anew:
+                    raise AnswerBrokeOffError(
+                        f"The answer {answer_id} was begun anew by another process.", reason="restarted"
+                    )
+                if status != messages.RUNNING:
+                    break
+                if is_first:
+                    is_first = False
+                    yield []
+                if source is None:
+                    self._watch(answer_id, anew)
+            elif some := source.events[seen : seen + MOST_AT_ONCE]:
+                seen += len(some)
+                del source  # a follower that takes its time holds no more than what it takes
+                yield some
+            elif not await source.more():
+                yield []
+        while some := await self._database.read(_page, answer_id, seen):
+            seen += len(some)
+            yield some
+
+    def _watch(self, answer_id: int, anew: bytes | None) -> None:
+        """Look at another process's answer, for all of its followers here."""
+        if answer_id not in self._logs and answer_id not in self._watched:
+            log = self._watched[answer_id] = Log(answer_id)
+            task = asyncio.create_task(self._keep_watched(log, anew))
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
+
+    async def _keep_watched(self, log: Log, anew: bytes | None) -> None:
+        """Take what is new until the answer is over, or begun anew, or nobody waits for more; then its followers look for themselves."""
+        pause, unwatched = FIRST_PAUSE_SECONDS, 0.0
+        try:
+            while unwatched < UNWATCHED_SECONDS:
+                is_running, now_anew, new = await self._database.read(_news, log.answer_id, len(log.events))
+                if now_anew != anew or not is_running:
+                    return
+                if new:
+                    log.add(new)
+                    pause = FIRST_PAUSE_SECONDS
+                await asyncio.sleep(pause)
+                unwatched = 0.0 if log.is_watched else unwatched + pause
+                pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        except StorageUnavailableError:
+            pass  # its followers are told when they look
+        finally:
+            if self._watched.get(log.answer_id) is log:
+                del self._watched[log.answer_id]
+            log.wake()
 
 
 def store(connection: Connection, answer_id: int, first: int, events: bytes) -> None:
@@ -241,9 +296,10 @@ def store_some(connection: Connection, taken: list[tuple[int, int, bytes]]) -> N
         store(connection, answer_id, first, events)
 
 
-def forget(connection: Connection, answer_id: int) -> None:
-    """Delete the events of an answer."""
+def begin_anew(connection: Connection, answer_id: int, process: int) -> None:
+    """Delete the events of an answer that its ``process``, counted from 1, asks for once more, and note that."""
     connection.execute(answer_events.delete().where(_table.answer_id == answer_id))
+    store(connection, answer_id, BEGUN_ANEW, b"%d" % process)
 
 
 def sweep(connection: Connection, kept_for: timedelta) -> None:
@@ -254,8 +310,31 @@ def sweep(connection: Connection, kept_for: timedelta) -> None:
     )
 
 
-def _stored(connection: Connection, answer_id: int, from_event: int) -> tuple[int, list[tuple[int, list[Followed]]]]:
-    """Return the attempt at a running answer (0 where it is over), and its events from a number on."""
-    rows: Sequence[AnyRow] = connection.execute(_rows, {"answer": answer_id, "from_event": from_event}).all()
-    found = [(row.first, _decode(zlib.decompress(row.events))) for row in rows]
-    return runs.attempts(connection, answer_id), found
+def stored(connection: Connection, answer_id: int, from_event: int = 0, most_rows: int | None = None) -> list[Followed]:
+    """Return the stored events of an answer, without a gap, from a number on."""
+    rows: Sequence[AnyRow] = connection.execute(
+        _rows.limit(most_rows), {"answer": answer_id, "from_event": from_event}
+    ).all()
+    found: list[Followed] = []
+    for row in rows:
+        if row.first != from_event + len(found):
+            break
+        found += _decode(zlib.decompress(row.events))
+    return found
+
+
+def _page(connection: Connection, answer_id: int, from_event: int) -> list[Followed]:
+    return stored(connection, answer_id, from_event, MOST_ROWS)
+
+
+def _state(connection: Connection, user_id: int, answer_id: int) -> tuple[str, bytes | None]:
+    """Return an answer's status, and which process began it anew. Raises NotFoundError."""
+    status = messages.get(connection, user_id, answer_id).status
+    return status, connection.execute(_anew, {"answer": answer_id}).scalar()
+
+
+def _news(connection: Connection, answer_id: int, from_event: int) -> tuple[bool, bytes | None, list[Followed]]:
+    """Return whether an answer runs, which process began it anew, and its events from a number on."""
+    status = connection.execute(_status, {"answer": answer_id}).scalar()
+    anew = connection.execute(_anew, {"answer": answer_id}).scalar()
+    return status == messages.RUNNING, anew, stored(connection, answer_id, from_event)

@@ -6,13 +6,13 @@ model is asked anew, and what it had said is replaced. An answer whose process d
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.canon import Message
+from rini.canon import Message, Part, ReplyBuilder
 from rini.db import Database
 from rini.errors import StorageUnavailableError
 from rini.kit.clock import now
@@ -20,6 +20,7 @@ from rini.sessions import messages
 from rini.telemetry import logs
 from rini.turns import following, runs
 from rini.turns.context import Policy
+from rini.turns.settle import said_last
 from rini.turns.tables import running_turns, workers
 from rini.turns.values import Ask, Given
 from rini.turns.workers import LIVE_FOR
@@ -29,13 +30,14 @@ from rini.wire.gemini import GEMINI
 from rini.wire.openai_chat import OPENAI_CHAT
 from rini.wire.openai_responses import OPENAI_RESPONSES
 
-LOOKED_EVERY_SECONDS = 5.0
+LOOKED_EVERY = timedelta(seconds=5)
 SWEPT_EVERY_LOOKS = 120
 MOST_ATTEMPTS = 3
 LOST_AFTER = timedelta(minutes=10)
 """So long after a worker's last sign of life nobody waits for its journal any more: its answers are told as interrupted."""
 
 INTERRUPTED = "interrupted"
+BEFORE_ALL = datetime(1, 1, 2, tzinfo=UTC)
 
 _log = logs.get_logger(__name__)
 _table = running_turns.c
@@ -43,9 +45,9 @@ _codecs: Mapping[str, Codec] = {codec.name: codec for codec in (ANTHROPIC, GEMIN
 _is_dead = sa.or_(workers.c.seen_at.is_(None), workers.c.seen_at < sa.bindparam("since"))
 _with_worker = running_turns.outerjoin(workers, workers.c.id == _table.worker_id)
 _orphans = (
-    sa.select(_table.answer_id, _table.worker_id, _table.ask, _table.attempts)
+    sa.select(_table.answer_id, _table.worker_id, _table.ask, _table.attempts, _table.ending)
     .select_from(_with_worker)
-    .where(_table.background, _is_dead)
+    .where(sa.or_(_table.background, _table.ending.is_not(None)), _is_dead)
 )
 _lost = sa.select(_table.answer_id).select_from(_with_worker).where(~_table.background, _is_dead)
 _take = (
@@ -153,17 +155,19 @@ class Orphan(msgspec.Struct, frozen=True):
     ask: bytes
 
 
-def adopt(connection: Connection, worker_id: str) -> list[Orphan]:
-    """Take over the background answers of dead workers, each by one of those that look; give up those that were tried too often."""
+def adopt(connection: Connection, worker_id: str, since: datetime) -> list[Orphan]:
+    """Take over the background answers of workers that gave no sign of life ``since``, each by one of those that look.
+
+    Those that were cancelled, or tried too often, end as far as they had come.
+    """
     found: list[Orphan] = []
-    for row in connection.execute(_orphans, {"since": now() - LIVE_FOR}).all():
-        if row.attempts >= MOST_ATTEMPTS or row.ask is None:
-            messages.break_off(connection, row.answer_id, INTERRUPTED)
-            runs.end(connection, row.answer_id)
+    for row in connection.execute(_orphans, {"since": since}).all():
+        if row.ending is not None or row.attempts >= MOST_ATTEMPTS or row.ask is None:
+            _break_off(connection, row.answer_id, row.ending or INTERRUPTED, stays=True)
             continue
         taken = connection.execute(_take, {"answer": row.answer_id, "before": row.worker_id, "worker": worker_id})
         if taken.rowcount:
-            following.forget(connection, row.answer_id)
+            following.begin_anew(connection, row.answer_id, row.attempts + 1)
             found.append(Orphan(row.answer_id, row.ask))
     return found
 
@@ -172,10 +176,39 @@ def give_up(connection: Connection) -> int:
     """Tell the answers of workers that are long dead as interrupted, and return how many those are."""
     answers = list(connection.execute(_lost, {"since": now() - LOST_AFTER}).scalars())
     for answer_id in answers:
-        messages.break_off(connection, answer_id, INTERRUPTED)
-        runs.end(connection, answer_id)
+        _break_off(connection, answer_id, INTERRUPTED)
     connection.execute(workers.delete().where(workers.c.seen_at < now() - 2 * LOST_AFTER))
     return len(answers)
+
+
+def _break_off(connection: Connection, answer_id: int, reason: str, *, stays: bool = False) -> None:
+    """End an answer with what was streamed of it, as far as that is stored; one of which nothing came is kept only if it ``stays``."""
+    parts = _said(following.stored(connection, answer_id))
+    if not parts and not stays:
+        messages.drop_answer(connection, answer_id)
+    elif messages.break_off(connection, answer_id, reason) and parts:
+        messages.finish_answer(
+            connection, answer_id, content=said_last(parts), parts=parts, status="partial", status_reason=reason
+        )
+    runs.end(connection, answer_id)
+
+
+def _said(events: list[following.Followed]) -> tuple[Part, ...]:
+    """Return what the model and its tools said, by the events of that."""
+    parts: tuple[Part, ...] = ()
+    builder = ReplyBuilder()
+    for event in events:
+        if isinstance(event, following.ToolAnswered):
+            parts = (*parts, *_parts(builder), event.result)
+            builder = ReplyBuilder()
+        elif not isinstance(event, following.ToolCalled | following.BrokeOff):
+            builder.add(event)
+    return (*parts, *_parts(builder))
+
+
+def _parts(builder: ReplyBuilder) -> tuple[Part, ...]:
+    choices = builder.reply().choices
+    return choices[0].parts if choices else ()
 
 
 async def keep_watch(
@@ -183,9 +216,15 @@ async def keep_watch(
 ) -> None:
     """Take over what dead workers left, and forget what was kept long enough, until cancelled."""
     looks = 0
+    looked = looks_since = now()
     while True:
+        if now() - looked > 2 * LOOKED_EVERY:
+            looks_since = now()  # it slept, or the database did: then nobody could give a sign of life
+        looked = now()
         try:
-            for orphan in await database.write(adopt, worker_id):
+            # At first only what is left expressly.
+            since = looked - LIVE_FOR if looked - looks_since > LIVE_FOR else BEFORE_ALL
+            for orphan in await database.write(adopt, worker_id, since):
                 _log.warning("answer_taken_over", message_id=orphan.answer_id)
                 await resume(asked_again(orphan.ask, orphan.answer_id))
             if looks % SWEPT_EVERY_LOOKS == 0:
@@ -193,6 +232,6 @@ async def keep_watch(
                 if lost := await database.write(give_up):
                     _log.warning("answers_given_up", answers=lost)
         except StorageUnavailableError:
-            pass  # the next look finds the same
+            looks_since = now()  # the next look finds the same
         looks += 1
-        await asyncio.sleep(LOOKED_EVERY_SECONDS)
+        await asyncio.sleep(LOOKED_EVERY.total_seconds())

@@ -139,6 +139,8 @@ def failure_body(failure: Failure) -> tuple[int, Json]:
             return status, dict(failure.raw)
         kind = failure.type or kind
         code = failure.code or code
+    elif failure.code == "not_found":  # this server's own word: it is no model that is not there
+        code = None
     return status, {"error": {"message": failure.message, "type": kind, "param": failure.param, "code": code}}
 
 
