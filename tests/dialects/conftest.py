@@ -1,17 +1,18 @@
 """One running server for the SDKs' tests, with a user who has a key of every provider."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.dialects import World, world
+from tests.support.dialects import World, user_of_all
+from tests.support.server import Server
 from tests.support.upstream import Upstream
 
 
 @pytest.fixture(scope="session")
-def world_of_all(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[World]:
+def world_of_all(shared_server: Callable[..., Server], upstream: Upstream) -> Iterator[World]:
     """The server."""
-    with world(tmp_path_factory.mktemp("dialects"), upstream) as made:
+    with user_of_all(shared_server(RINI_LOG_LEVEL="error"), upstream) as made:
         yield made
 
 

@@ -40,11 +40,8 @@ has_local = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, upstream: Upstream) -> Iterator[Server]:
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}", "RINI_LOCAL_MODEL": "on_demand"}
-    running = Server(tmp_path_factory.mktemp("server"), settings, upstream.url).start()
-    yield running
-    running.stop(20)
+def server(shared_server: Callable[..., Server]) -> Server:
+    return shared_server(RINI_LOCAL_MODEL="on_demand")
 
 
 def counter(provider: str) -> Script:

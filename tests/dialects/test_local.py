@@ -26,15 +26,13 @@ pytestmark = pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))
 
 
 @pytest.fixture(scope="module")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
-    settings = {"RINI_LOCAL_MODEL": "on_demand", "RINI_LOG_LEVEL": "error"}
-    server = Server(tmp_path_factory.mktemp("boxed"), settings).start()
+def clients(shared_server: Callable[..., Server]) -> Iterator[Clients]:
+    server = shared_server(RINI_LOCAL_MODEL="on_demand")
     user = server.user()
     assert user.token is not None
     made = Clients(server.url, user.token)
     yield made
     made.close()
-    server.stop()
 
 
 LIMITED = asking(

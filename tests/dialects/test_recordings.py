@@ -44,11 +44,8 @@ KEPT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-", "openai-", "retry-after"
 
 
 @pytest.fixture(scope="module")
-def player(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Player]:
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}", "RINI_LOG_LEVEL": "error"}
-    server = Server(tmp_path_factory.mktemp("recordings"), settings, upstream.url).start()
-    yield Player(server, upstream)
-    server.stop()
+def player(shared_server: Callable[..., Server], upstream: Upstream) -> Player:
+    return Player(shared_server(RINI_LOG_LEVEL="error"), upstream)
 
 
 def ids(forms: Any) -> str:

@@ -27,3 +27,10 @@ def world(stored: Server, upstream: Upstream) -> Iterator[World]:
     """A new user of it."""
     with user_of_all(stored, upstream) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def refused(stored: Server, upstream: Upstream) -> Iterator[World]:
+    """A user of it who has nothing, and is refused whatever it asks for."""
+    with user_of_all(stored, upstream) as made:
+        yield made

@@ -11,9 +11,14 @@ from rini.canon import Text, Thinking, ToolCall
 from tests.responses.conformance import Document, compare, score
 from tests.support.dialects import PROVIDERS, World
 from tests.support.model import reply
+from tests.support.server import Client
 from tests.wire.openai_responses import spec
 
-pytestmark = pytest.mark.skipif(spec.file() is None, reason="needs ../shared/specs")
+pytestmark = [
+    pytest.mark.skipif(spec.file() is None, reason="needs ../shared/specs"),
+    # What is shown is the same on every database.
+    pytest.mark.parametrize("stored", ["sqlite"], indirect=True, scope="session"),
+]
 
 OPENAI, RESPONSES, CLAUDE, GEMINI, COMPATIBLE = PROVIDERS
 
@@ -59,8 +64,6 @@ PARAMETERS: dict[str, list[Any]] = {
 
 @pytest.fixture(scope="module")
 def document(stored: Any) -> dict[str, Any]:
-    from tests.support.server import Client
-
     return Client(stored.url).get("/openapi.json").json
 
 

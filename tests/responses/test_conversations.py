@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import openai
 import pytest
@@ -144,11 +145,11 @@ PAIRS = {f"k{number}": "v" for number in range(16)}
         ({"items": [{"type": "compaction", "encrypted_content": "rini.AAAA"}]}, "encrypted_content"),
     ],
 )
-def test_what_is_no_conversation_is_refused_in_openais_envelope(world: World, body: dict[str, Any], told: str):
-    refused = world.user.post("/v1/conversations", body)
-    assert refused.status == 400, refused
-    assert told in refused.json["error"]["message"]
-    assert spec.faults("ErrorResponse", refused.json) == []
+def test_what_is_no_conversation_is_refused_in_openais_envelope(refused: World, body: dict[str, Any], told: str):
+    answer = refused.user.post("/v1/conversations", body)
+    assert answer.status == 400, answer
+    assert told in answer.json["error"]["message"]
+    assert spec.faults("ErrorResponse", answer.json) == []
 
 
 def test_the_largest_metadata_is_kept(world: World):
@@ -169,8 +170,7 @@ def test_a_query_that_says_nothing_is_refused(world: World, query: str):
 @pytest.mark.parametrize(
     "garbage", ["conv_", "conv_1", "x", "conv_" + "g" * 32, "%00", "resp_1", "conv_" + "0" * 32, "a/b", "%2e%2e", "😀"]
 )
-def test_an_id_that_is_none_is_not_found(world: World, garbage: str):
-    from urllib.parse import quote
+def test_an_id_that_is_none_is_not_found(refused: World, garbage: str):
 
     path = f"/v1/conversations/{garbage if '%' in garbage else quote(garbage)}"
     for method, below, body in (
@@ -182,9 +182,9 @@ def test_an_id_that_is_none_is_not_found(world: World, garbage: str):
         ("GET", "/items/msg_rini_1_0", None),
         ("DELETE", "/items/msg_rini_1_0", None),
     ):
-        refused = world.user.request(method, path + below, body)
-        assert refused.status == 404, (method, below, refused)
-        assert spec.faults("ErrorResponse", refused.json) == []
+        answer = refused.user.request(method, path + below, body)
+        assert answer.status == 404, (method, below, answer)
+        assert spec.faults("ErrorResponse", answer.json) == []
 
 
 def test_another_users_conversation_is_not_found(world: World):

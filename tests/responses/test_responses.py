@@ -318,11 +318,11 @@ def test_a_compacted_conversation_goes_on_with_any_provider(world: World, behind
         ({"input": [{"role": "nobody", "content": "x"}]}, 400),
     ],
 )
-def test_what_cannot_be_compacted_is_told(world: World, fields: dict[str, Any], status: int):
-    refused = world.user.post("/v1/responses/compact", {"model": named(OPENAI), "input": "hello"} | fields)
-    assert refused.status == status, refused
-    assert spec.faults("ErrorResponse", refused.json) == []
-    assert world.seen(OPENAI) == []
+def test_what_cannot_be_compacted_is_told(refused: World, fields: dict[str, Any], status: int):
+    answer = refused.user.post("/v1/responses/compact", {"model": named(OPENAI), "input": "hello"} | fields)
+    assert answer.status == status, answer
+    assert spec.faults("ErrorResponse", answer.json) == []
+    assert refused.seen(OPENAI) == []
 
 
 def test_parse(world: World):
@@ -432,13 +432,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("fields", "status", "told"), BAD, ids=[str(fields)[:60] for fields, _, _ in BAD])
-def test_bad_input_is_told_in_openais_envelope(world: World, fields: dict[str, Any], status: int, told: str):
-    refused = world.user.post("/v1/responses", {"model": named(OPENAI), "input": "hello"} | fields)
-    assert refused.status == status, refused
-    assert told in refused.json["error"]["message"]
-    assert spec.faults("ErrorResponse", refused.json) == []
-    assert world.seen(OPENAI) == []
-    assert world.user.get("/sessions/").json == []
+def test_bad_input_is_told_in_openais_envelope(refused: World, fields: dict[str, Any], status: int, told: str):
+    answer = refused.user.post("/v1/responses", {"model": named(OPENAI), "input": "hello"} | fields)
+    assert answer.status == status, answer
+    assert told in answer.json["error"]["message"]
+    assert spec.faults("ErrorResponse", answer.json) == []
+    assert refused.seen(OPENAI) == []
+    assert refused.user.get("/sessions/").json == []
 
 
 def test_another_users_response_is_not_found(world: World):
@@ -460,11 +460,11 @@ def test_another_users_response_is_not_found(world: World):
 
 
 @pytest.mark.parametrize("garbage", ["resp_", "resp_0", "resp_01", "resp_9223372036854775808", "x", "%00", "resp_1/x"])
-def test_an_id_that_is_none_is_not_found(world: World, garbage: str):
+def test_an_id_that_is_none_is_not_found(refused: World, garbage: str):
     for method, below in (("GET", ""), ("DELETE", ""), ("GET", "/input_items")):
-        refused = world.user.request(method, f"/v1/responses/{garbage}{below}")
-        assert refused.status == 404, refused
-        assert spec.faults("ErrorResponse", refused.json) == []
+        answer = refused.user.request(method, f"/v1/responses/{garbage}{below}")
+        assert answer.status == 404, answer
+        assert spec.faults("ErrorResponse", answer.json) == []
 
 
 def test_an_answer_that_is_being_written_is_read_and_not_continued(world: World):

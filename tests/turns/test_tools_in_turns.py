@@ -19,15 +19,8 @@ def tools():
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def server(request, tmp_path_factory, upstream, tools):
-    from tests.support.server import Server
-
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port},127.0.0.1:{tools.port}"}
-    if request.param == "postgres":
-        settings["RINI_DATABASE_URL"] = request.getfixturevalue("new_postgres_url")()
-    running = Server(tmp_path_factory.mktemp("server"), settings, upstream.url).start()
-    yield running
-    running.stop()
+def server(request, shared_server):
+    return shared_server(request.param, RINI_ALLOWED_PRIVATE_HOSTS="127.0.0.1")
 
 
 class Caller:
