@@ -19,8 +19,12 @@ TITLE = "200 sessions at once, CPU of a stored turn, beside OGX 1.5.0 through pr
 SESSIONS = 200
 QUICK_SESSIONS = 40
 TARGET = 1 / 40
-BEFORE = 2
-"""How many turns each session has before the first one that is measured."""
+BEFORE = 10
+"""How many turns each session has before the first one that is measured: 20 messages of history."""
+
+QUICK_BEFORE = 2
+LEAST = 20
+"""How many sessions of OGX go on before a provider that no provider is like."""
 
 LONGEST_SECONDS = 300.0
 QUESTION = f"And with children, if it rains? bench:count:{script.TOKENS}:0"
@@ -47,7 +51,7 @@ class _Way:
 
 async def measure(run: Field) -> AsyncIterator[report.Figure]:
     """Measure."""
-    count = QUICK_SESSIONS if run.quick else SESSIONS
+    count, before = (QUICK_SESSIONS, QUICK_BEFORE) if run.quick else (SESSIONS, BEFORE)
     with ExitStack() as stack:
         server = stack.enter_context(processes.rini(run.upstream, run.server_core))
         ways = _rini(server, count)
@@ -61,11 +65,11 @@ async def measure(run: Field) -> AsyncIterator[report.Figure]:
             model = "openai/" + script.MODELS["openai"]
             ways.append(_Way(PEER, peer, _response(model, "bench"), [b""] * count))
             least = _response(model, "bench", AT_ONCE)
-            ways.append(_Way("OGX, before a provider that sends its answer at once", peer, least, [b""] * count))
-        for number in range(BEFORE + run.rounds):
+            ways.append(_Way("OGX, before a provider that sends its answer at once", peer, least, [b""] * LEAST))
+        for number in range(before + run.rounds):
             for way in list(ways):
                 try:
-                    await _round(way, measured=number >= BEFORE)
+                    await _round(way, measured=number >= before)
                 except load.WrongAnswersError as error:
                     ways.remove(way)
                     yield report.refused(SECTION, way.name, str(error))
@@ -77,7 +81,7 @@ def _figures(ways: list[_Way]) -> list[report.Figure]:
     figures: list[report.Figure] = []
     peer = next((way for way in ways if way.name == PEER), None)
     for way in ways:
-        note = f"{statistics.median(way.a_second):.0f} turns a second"
+        note = f"{statistics.median(way.a_second):.0f} turns a second, {len(way.last)} at once"
         if peer is None or way.process is peer.process:
             figures.append(report.value(SECTION, way.name, "ms", [cpu * 1e3 for cpu in way.cpu], None, note))
         else:
@@ -127,7 +131,7 @@ def _rini(server: Rini, count: int) -> list[_Way]:
 
 def _response(model: str, token: str, question: str = QUESTION) -> Callable[[int, bytes], bytes]:
     def ask(_number: int, last: bytes) -> bytes:
-        asked = {"model": model, "input": question, "store": True}
+        asked: dict[str, object] = {"model": model, "input": [{"role": "user", "content": question}], "store": True}
         if last:
             asked["previous_response_id"] = json.loads(last)["id"]
         return load.post("/v1/responses", asked, token)

@@ -1,7 +1,6 @@
 """Idempotency-Key: a request that is sent again is answered again, and done once."""
 
 import asyncio
-import base64
 import json
 import os
 import signal
@@ -303,30 +302,8 @@ def test_an_answer_with_a_secret_is_not_kept(user: Client):
     assert len(user.get("/users/me/tokens").json) == 1
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def two_servers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
-) -> Iterator[tuple[Server, Server]]:
-    """Two processes that share nothing but the database and the secrets."""
-    folder = tmp_path_factory.mktemp("two")
-    database = f"sqlite:///{folder}/shared.db"
-    if request.param == "postgres":
-        database = request.getfixturevalue("new_postgres_url")()
-    settings = {
-        "RINI_DATABASE_URL": database,
-        "RINI_API_MASTER_KEY": base64.b64encode(os.urandom(32)).decode(),
-        "JWT_SECRET_KEY": os.urandom(32).hex(),
-    }
-    made = Server(folder / "a", settings, upstream.url).start(), Server(folder / "b", settings, upstream.url).start()
-    yield made
-    for each in made:
-        each.kill()
-
-
-def test_over_two_processes_one_runs(two_servers: tuple[Server, Server], upstream: Upstream, go: threading.Event):
-    one, other = two_servers
-    user = one.user()
-    there = Client(other.url, user.token)
+def test_over_two_processes_one_runs(user: Client, neighbour: Server, upstream: Upstream, go: threading.Event):
+    there = Client(neighbour.url, user.token)
     upstream.scripts[user.provider_key] = held(go)
     session = user.session()
     with ThreadPoolExecutor(6) as pool:
@@ -343,23 +320,24 @@ def test_over_two_processes_one_runs(two_servers: tuple[Server, Server], upstrea
 
 
 def test_a_killed_workers_request_is_told_as_interrupted(
-    two_servers: tuple[Server, Server], upstream: Upstream, go: threading.Event
+    server: Server, new_server: Callable[..., Server], upstream: Upstream, go: threading.Event
 ):
-    one, other = two_servers
+    one = new_server(data_dir=server.data_dir, **server.settings)
     user = one.user()
-    there = Client(other.url, user.token)
+    user_id = user.get("/users/me").json["id"]
+    there = Client(server.url, user.token)
     upstream.scripts[user.provider_key] = held(go)
     session = user.session()
     leave_after(user, "k", {"text": "hello", "session_id": session}, lambda: upstream.calls(user.provider_key))
     one.kill()
-    url = one.settings["RINI_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://")
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    url = server.settings.get("RINI_DATABASE_URL", f"sqlite:///{server.data_dir}/rini.db")
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.pool.NullPool)
     with ThreadPoolExecutor(1) as pool:
         again = pool.submit(ask, there, "k", session_id=session)
         time.sleep(0.2)
         assert not again.done()  # for a while the worker may be living
         with engine.begin() as connection:
-            running = sa.select(idempotency_keys.c.worker_id)
+            running = sa.select(idempotency_keys.c.worker_id).where(idempotency_keys.c.user_id == user_id)
             aged = workers.update().where(workers.c.id.in_(running)).values(seen_at=now() - timedelta(seconds=31))
             assert connection.execute(aged).rowcount == 1
         answer = again.result()
@@ -370,13 +348,13 @@ def test_a_killed_workers_request_is_told_as_interrupted(
     go.set()
     assert len(upstream.calls(user.provider_key)) == 1
     assert ask(there, "new").status == 200
-    one.start()
 
 
 def test_a_server_that_ends_answers_who_has_left(
-    new_server: Callable[..., Server], upstream: Upstream, go: threading.Event
+    shared_server: Callable[..., Server], new_server: Callable[..., Server], upstream: Upstream, go: threading.Event
 ):
-    server = new_server()
+    beside = shared_server()
+    server = new_server(data_dir=beside.data_dir, **beside.settings)
     user = server.user()
     upstream.scripts[user.provider_key] = held(go)
     session = user.session()
@@ -386,24 +364,23 @@ def test_a_server_that_ends_answers_who_has_left(
     until(lambda: user.get("/readyz").status == 503)
     go.set()
     assert server.process.wait(10) == 0
-    server.start()
-    user.url = server.url
+    user.url = beside.url
     answer = ask(user, "k", **body)
     assert (answer.status, answer.headers[REPLAYED]) == (200, "true")
     assert said(user, session) == ["hello", "at last"]
 
 
 def test_a_server_whose_time_is_up_leaves_it_open(
-    new_server: Callable[..., Server], upstream: Upstream, go: threading.Event
+    shared_server: Callable[..., Server], new_server: Callable[..., Server], upstream: Upstream, go: threading.Event
 ):
-    server = new_server(RINI_SHUTDOWN_GRACE_SECONDS="0.2")
+    beside = shared_server()
+    server = new_server(data_dir=beside.data_dir, RINI_SHUTDOWN_GRACE_SECONDS="0.2", **beside.settings)
     user = server.user()
     upstream.scripts[user.provider_key] = held(go)
     body = {"text": "hello"}
     leave_after(user, "k", body, lambda: upstream.calls(user.provider_key))
     assert server.stop() == 0
-    server.start()
-    user.url = server.url
+    user.url = beside.url
     assert code(ask(user, "k", **body)) == (409, "idempotency_interrupted")
 
 

@@ -318,6 +318,8 @@ def test_the_examples_run(server: Server, tools, document, operations: list[Oper
                 # The provider is one whose key the user has not.
                 code = answer.headers.get("x-rini-code") or answer.json["code"]
                 assert (answer.status, code) == (400, "provider_key_missing"), answer
+            elif operation.path == "/v1/responses/{response_id}/cancel":
+                assert answer.status == 400  # it was not in the background
             elif operation.path.endswith("/file"):
                 assert answer.status == 404  # the message has none
             else:

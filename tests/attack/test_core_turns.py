@@ -82,7 +82,7 @@ class House:
                 Images(None),
                 None,
                 Register(self.flaky, "w"),
-                Streams(self.flaky),
+                Streams(self.flaky, "w"),
                 memory_tokens=2000,
                 queue_seconds=60,
             )

@@ -232,7 +232,7 @@ def test_a_paid_answer_is_not_withheld_for_its_thoughts():
         none,
         none,
         Register(away, "w"),
-        Streams(away),
+        Streams(away, "w"),
         memory_tokens=0,
         queue_seconds=1,
     )

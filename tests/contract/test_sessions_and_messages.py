@@ -179,11 +179,9 @@ def test_many_writers_at_once_lose_nothing(user: Client):
 
 def test_a_long_conversation_can_be_deleted(server: Server, user: Client):
     """SQLite's cascades end at a depth of 1,000."""
-    session = user.session()
-
-    def send(number: int) -> int:
-        return user.post(f"/sessions/{session}/messages/", {"role": "user", "content": str(number)}).status
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(send, range(1200))) == {201}
-    assert user.delete(f"/sessions/{session}").status == 204
+    said = [{"sender": "human", "text": str(number)} for number in range(1200)]
+    imported = user.post("/sessions/import?format=anthropic", [{"chat_messages": said}])
+    assert imported.status == 201, imported
+    session = user.get("/sessions/").json[0]
+    assert len(user.get(f"/messages/{session['head_message_id']}/history").json) == 1200
+    assert user.delete(f"/sessions/{session['id']}").status == 204

@@ -205,23 +205,16 @@ def test_trailing_slashes_may_come_or_not(user: Client):
     assert asked.status == 200
 
 
-def test_stored_keys_are_encrypted(new_server):
+def test_stored_keys_are_encrypted_and_open_only_where_they_belong(new_server):
     server = new_server()
-    user = server.user("sk-plain-as-day-123456")
-    assert user.ask().status == 200
+    first, second = server.user("sk-plain-as-day-123456"), server.user("sk-second")
+    assert first.ask().status == 200
     server.stop()
     for file in server.data_dir.rglob("*"):
         if file.is_file():
             assert b"sk-plain-as-day-123456" not in file.read_bytes(), file.name
     with closing(sqlite3.connect(server.data_dir / "rini.db")) as database, database:
         assert len(database.execute("select sealed from provider_keys").fetchone()[0]) > 40
-
-
-def test_a_ciphertext_opens_only_where_it_belongs(new_server):
-    server = new_server()
-    first, second = server.user("sk-first"), server.user("sk-second")
-    server.stop()
-    with closing(sqlite3.connect(server.data_dir / "rini.db")) as database, database:
         database.execute(
             "update provider_keys set sealed = (select sealed from provider_keys where id = 1) where id = 2"
         )

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import openai

@@ -1,6 +1,6 @@
 """Each SDK before the model in the box."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 

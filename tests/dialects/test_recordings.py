@@ -6,7 +6,7 @@ The upstream answers with the recorded bytes. What cannot hold stands in a table
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
 

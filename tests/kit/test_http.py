@@ -27,6 +27,14 @@ def run(request):
     return request.param
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_certificates_of_the_system(tmp_path_factory):
+    """Each transport would read all of them, for 30 ms, and nobody here has one that they vouch for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(tmp_path_factory.mktemp("none") / "none.pem"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("tls"), "127.0.0.1", "llm.example")

@@ -1,7 +1,7 @@
 """Every recorded response of OpenAI's, asked for once more and stored: it is answered, streamed and read later as the specification says."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,11 +18,8 @@ STATE = ("previous_response_id", "conversation", "background")
 
 
 @pytest.fixture(scope="module")
-def player(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Player]:
-    settings = {"RINI_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{upstream.port}", "RINI_LOG_LEVEL": "error"}
-    server = Server(tmp_path_factory.mktemp("recordings"), settings, upstream.url).start()
-    yield Player(server, upstream)
-    server.stop()
+def player(shared_server: Callable[..., Server], upstream: Upstream) -> Player:
+    return Player(shared_server(RINI_LOG_LEVEL="error"), upstream)
 
 
 def calls() -> Iterator[Call]:

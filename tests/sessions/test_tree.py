@@ -223,7 +223,7 @@ def test_any_ancestor_is_found(database: Database):
     made, parents = database.write_sync(grow)
 
     def look(connection: Any) -> None:
-        for leaf in made[::11]:
+        for leaf in made[::43]:
             way = [leaf]
             while (above := parents[way[-1]]) is not None:
                 way.append(above)

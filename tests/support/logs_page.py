@@ -48,6 +48,7 @@ MEANINGS = {
     "tool_server_not_started": "an MCP server of the operator's did not start; `said` is the end of what it wrote",
     "tools_left_out": "a user has more tools than are offered to a model",
     "traces_not_sent": "the collector of traces does not take them; at most one line a minute, `unsaid` counts the others",
+    "turn_failed": "a fault of this server ended a turn that nobody waits for",
     "turn_not_settled": "an answer whose client had left could not be stored; its row is booked",
     "turns_recovered": "at start: so many calls that dead processes left behind were settled",
     "usage_row_not_written": "the database did not take a ledger row; it is kept, tried again each second, and told in `row`",

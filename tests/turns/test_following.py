@@ -203,25 +203,6 @@ def test_any_running_answer_is_cancelled(user: Client, other: Client, upstream: 
     assert [row["outcome"] for row in user.get("/usage/records/").json] == ["cancelled"]
 
 
-def test_an_answer_of_a_process_that_died_is_followed_to_where_it_broke_off(new_server, upstream):
-    first = new_server()
-    user = first.user()
-    upstream.scripts[user.provider_key] = Slow()
-    session = user.session()
-    with user.open_stream("hello", session_id=session) as reader:
-        events = iter(reader)
-        answer_id = next(events).data["assistant_message_id"]
-        for _ in range(5):
-            next(events)
-        first.kill()
-    again = new_server(data_dir=first.data_dir)
-    other = Client(again.url, user.token)
-    found = split(followed(other, answer_id))
-    assert b"event: error" in found[-1]
-    assert b'"reason":"interrupted"' in found[-1]
-    assert other.get(f"/messages/{answer_id}").json["status_reason"] == "interrupted"
-
-
 def test_many_follow_one_answer(user: Client, upstream: Upstream):
     slow = Slow()
     upstream.scripts[user.provider_key] = slow
@@ -250,28 +231,38 @@ def test_a_message_that_is_deleted_is_not_followed_any_more(user: Client, upstre
         assert b"not_found" in response.read()
 
 
-def test_a_background_answer_outlasts_the_process_that_was_killed(new_server, upstream):
+def test_what_ran_in_a_process_that_was_killed(new_server, upstream):
+    """In the background it begins anew in the next process; before a client it is followed to where it broke off."""
     first = new_server()
-    user = first.user()
+    user, left = first.user(), first.user()
     slow = Slow()
-    upstream.scripts[user.provider_key] = slow
+    upstream.scripts |= {user.provider_key: slow, left.provider_key: Slow()}
     session = user.session(system_prompt="Be brief.")
     answer_id = user.ask("hello", session_id=session, background=True).json["assistant_message_id"]
-    assert until(lambda: slow.calls == 1)
-    assert until(lambda: b"word3" in following_some(user, answer_id))
-    first.kill()
+    with left.open_stream("hello", session_id=left.session()) as reader:
+        events = iter(reader)
+        broken_id = next(events).data["assistant_message_id"]
+        for _ in range(5):
+            next(events)
+        assert until(lambda: slow.calls == 1)
+        assert until(lambda: b"word3" in following_some(user, answer_id))
+        first.kill()
     again = new_server(data_dir=first.data_dir)
-    other = Client(again.url, user.token, user.provider_key)
+    user.url = left.url = again.url
+    found = split(followed(left, broken_id))
+    assert b"event: error" in found[-1]
+    assert b'"reason":"interrupted"' in found[-1]
+    assert left.get(f"/messages/{broken_id}").json["status_reason"] == "interrupted"
     assert until(lambda: slow.calls == 2, 15)
     slow.open.set()
-    assert until(lambda: other.get(f"/messages/{answer_id}").json["status"] == "complete", 10)
-    assert other.get(f"/messages/{answer_id}").json["content"] == "".join(WORDS)
-    assert split(followed(other, answer_id))[-1].startswith(b"id: 43\nevent: done")
+    assert until(lambda: user.get(f"/messages/{answer_id}").json["status"] == "complete", 10)
+    assert user.get(f"/messages/{answer_id}").json["content"] == "".join(WORDS)
+    assert split(followed(user, answer_id))[-1].startswith(b"id: 43\nevent: done")
     asked = [json.loads(seen.body)["messages"] for seen in upstream.calls(user.provider_key)]
     assert asked[0] == asked[1]
-    assert sorted(row["outcome"] for row in other.get("/usage/records/").json) == ["complete", "interrupted"]
-    assert other.get(f"/sessions/{session}").json["head_message_id"] == answer_id
-    assert len(other.get(f"/sessions/{session}/messages/").json) == 2
+    assert sorted(row["outcome"] for row in user.get("/usage/records/").json) == ["complete", "interrupted"]
+    assert user.get(f"/sessions/{session}").json["head_message_id"] == answer_id
+    assert len(user.get(f"/sessions/{session}/messages/").json) == 2
 
 
 def following_some(client: Client, message_id: int) -> bytes:
@@ -280,16 +271,16 @@ def following_some(client: Client, message_id: int) -> bytes:
         return b"".join(response.readline() for _ in range(24))
 
 
-def test_a_background_answer_outlasts_a_process_that_ends(new_server, upstream):
-    first = new_server(RINI_SHUTDOWN_GRACE_SECONDS="0.3")
+def test_a_background_answer_outlasts_a_process_that_ends(new_server, shared_server, upstream):
+    beside = shared_server()
+    first = new_server(data_dir=beside.data_dir, RINI_SHUTDOWN_GRACE_SECONDS="0.3", **beside.settings)
     user = first.user()
     slow = Slow()
     upstream.scripts[user.provider_key] = slow
     session = user.session()
     answer_id = user.ask("hello", session_id=session, background=True).json["assistant_message_id"]
     assert until(lambda: slow.calls == 1)
-    second = new_server(data_dir=first.data_dir)
-    other = Client(second.url, user.token, user.provider_key)
+    other = Client(beside.url, user.token, user.provider_key)
     first.stop()
     assert until(lambda: slow.calls == 2, 15)
     slow.open.set()
@@ -297,8 +288,9 @@ def test_a_background_answer_outlasts_a_process_that_ends(new_server, upstream):
     assert sorted(row["outcome"] for row in other.get("/usage/records/").json) == ["complete", "interrupted"]
 
 
-def test_a_background_answer_is_completed_when_its_process_ends_in_time(new_server, upstream):
-    first = new_server()
+def test_a_background_answer_is_completed_when_its_process_ends_in_time(new_server, shared_server, upstream):
+    beside = shared_server()
+    first = new_server(data_dir=beside.data_dir, **beside.settings)
     user = first.user()
     slow = Slow()
     upstream.scripts[user.provider_key] = slow
@@ -309,6 +301,6 @@ def test_a_background_answer_is_completed_when_its_process_ends_in_time(new_serv
     opening.start()
     first.stop()
     opening.join()
-    again = Client(new_server(data_dir=first.data_dir).url, user.token)
+    again = Client(beside.url, user.token)
     assert again.get(f"/messages/{answer_id}").json["status"] == "complete"
     assert slow.calls == 1

@@ -81,6 +81,8 @@ class Follower:
                 async for some in events:
                     if not stream.begun:
                         await _start(stream, stored)
+                    elif not some:
+                        await writer.still_here()
                     seen = seen or bool(some)
                     broke_off = await _write(stream, some) or broke_off
             stored = await self._database.read(stored_answer, user_id, answer_id)
@@ -109,6 +111,10 @@ class _Again(EventWriter):
     def catch_up(self) -> None:
         """Count on from the last event that the client has."""
         self._sent = max(self._sent, self._after)
+
+    async def still_here(self) -> None:
+        """Send a comment, which is no event: proxies cut what is silent for long."""
+        await self.write(b": still here\n\n")
 
 
 async def _start(stream: NativeStream, stored: Stored) -> None:

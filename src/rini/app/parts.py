@@ -88,7 +88,7 @@ class Parts:
         self.counting = Counting(router, self._transport)
         self.embeddings = Embeddings(router, self._transport, self.ledger, self._prices, self._embedder)
         self.worker = Worker(self.database)
-        self.streams = Streams(self.database)
+        self.streams = Streams(self.database, self.worker.id)
         self._register = Register(self.database, self.worker.id)
         self.turns = Turns(
             self.database,

@@ -4,7 +4,8 @@ Work on the database is a plain function ``unit(connection, …)`` that never wa
 a thread, in one transaction: ``await database.write(settle, turn)``. Only units of work commit.
 """
 
-from rini.db.base import AnyRow, PicoUsd, UtcDateTime, big_id, big_int, metadata
+from rini.db.base import AnyRow, PicoUsd, UtcDateTime, big_id, big_int, metadata, seconds_ago
 from rini.db.engine import Database
+from rini.db.prepared import Prepared
 
-__all__ = ["AnyRow", "Database", "PicoUsd", "UtcDateTime", "big_id", "big_int", "metadata"]
+__all__ = ["AnyRow", "Database", "PicoUsd", "Prepared", "UtcDateTime", "big_id", "big_int", "metadata", "seconds_ago"]

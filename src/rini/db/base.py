@@ -6,6 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect, Row
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
 AnyRow = Row[*tuple[Any, ...]]
 """A row of whatever columns were selected."""
@@ -42,6 +45,25 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class seconds_ago(GenericFunction[datetime]):  # noqa: N801  # a function of SQL, as SQLAlchemy names them
+    """A moment so many seconds ago by the database's own clock, which is one for all nodes."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(seconds_ago, "postgresql")
+def _seconds_ago_on_postgres(element: seconds_ago, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(clock_timestamp() - {compiler.process(element.clauses, **options)} * interval '1 second')"
+
+
+@compiles(seconds_ago, "sqlite")
+def _seconds_ago_on_sqlite(element: seconds_ago, compiler: SQLCompiler, **options: Any) -> str:
+    # As SQLAlchemy stores times there: six digits of a second.
+    ago = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', (-{ago}) || ' seconds')"
 
 
 class PicoUsd(sa.TypeDecorator[Decimal]):

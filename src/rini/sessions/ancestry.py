@@ -11,12 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from rini.db import Prepared
 from rini.sessions.tables import messages
 
 _parent = messages.alias("parent")
 _far = messages.alias("far")
 _farther = messages.alias("farther")
-_place = (
+_place = Prepared(
     sa.select(_parent.c.depth, _far.c.depth, _farther.c.depth, _farther.c.id)
     .select_from(
         _parent.outerjoin(_far, _far.c.id == _parent.c.jump_id).outerjoin(_farther, _farther.c.id == _far.c.jump_id)
@@ -32,7 +33,7 @@ def place_below(connection: Connection, parent_id: int | None) -> dict[str, Any]
     """Return ``depth`` and ``jump_id`` of a new message below a parent, which must exist; None: of a root."""
     if parent_id is None:
         return {"depth": 0, "jump_id": None}
-    depth, far, farther, farther_id = connection.execute(_place, {"parent": parent_id}).one()
+    depth, far, farther, farther_id = _place.one(connection, {"parent": parent_id})
     jumps_on = farther is not None and depth - far == far - farther
     return {"depth": depth + 1, "jump_id": farther_id if jumps_on else parent_id}
 

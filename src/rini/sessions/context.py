@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection
 
 from rini import canon
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
 from rini.sessions.tables import context_cuts, messages, system_texts
@@ -115,7 +115,7 @@ def _walk(stops: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
 
 
 _applies = sa.bindparam("window", type_=sa.BigInteger) <= sa.func.coalesce(_cut.window_tokens, UNLIMITED)
-_until_cut = _walk(sa.exists().where(_cut.message_id == _table.id, _applies))
+_until_cut = Prepared(_walk(sa.exists().where(_cut.message_id == _table.id, _applies)))
 _until_message = _walk(_table.id == sa.bindparam("stop"))
 _nearest = sa.select(context_cuts).where(_cut.message_id == sa.bindparam("message"), _applies)
 # The latest one: a branch that was cut at the same place twice goes on with what was made last.
@@ -142,7 +142,7 @@ def read_path(connection: Connection, leaf: int | None, window_tokens: int | Non
     if leaf is None:
         return EMPTY
     window = window_tokens or 0
-    rows = connection.execute(_until_cut, {"leaf": leaf, "window": window, "most": most_tokens}).all()
+    rows = _until_cut.rows(connection, {"leaf": leaf, "window": window, "most": most_tokens})
     boundary = rows[0].parent_message_id if rows else leaf
     cut = None
     if boundary is not None:

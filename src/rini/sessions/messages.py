@@ -8,7 +8,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
 from rini import canon
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared
 from rini.errors import AnswerRunningError, ConfirmationNeededError, InvalidRequestError, NotFoundError
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
@@ -22,9 +22,11 @@ RUNNING = "running"
 """The status of an answer that is being written."""
 
 _table = messages.c
-_insert = messages.insert().returning(messages)
+_insert = Prepared(messages.insert().returning(messages))
 # A dead process's answer may have been taken for lost, and its journal come back with what it had said.
-_finish = messages.update().where(_table.id == sa.bindparam("answer"), _table.status != "complete").returning(messages)
+_finish = Prepared(
+    messages.update().where(_table.id == sa.bindparam("answer"), _table.status != "complete").returning(messages)
+)
 _parent = sa.select(_table.status).where(
     _table.id == sa.bindparam("parent"), _table.session_id == sa.bindparam("session")
 )
@@ -60,8 +62,8 @@ def add(
 
     Postgres has no NUL in texts: a model's own is shown as U+FFFD and kept in the parts.
     """
-    row = connection.execute(
-        _insert,
+    row = _insert.one(
+        connection,
         {
             "session_id": session_id,
             "user_id": user_id,
@@ -74,7 +76,7 @@ def add(
             **_said(role, content, parts),
             **fields,
         },
-    ).one()
+    )
     search.index(connection, row.id, user_id, session_id, role, row.content)
     return row
 
@@ -110,7 +112,7 @@ def finish_answer(
 ) -> AnyRow | None:
     """Complete an answer and return its row; None where it was deleted meanwhile."""
     values = {**_said("assistant", content, parts), **fields, "answer": answer_id}
-    row = connection.execute(_finish, values).first()
+    row = _finish.first(connection, values)
     if row is not None:
         search.index(connection, row.id, row.user_id, row.session_id, row.role, row.content)
     return row

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared
 from rini.errors import NotFoundError
 from rini.kit.clock import now
 from rini.kit.ids import new_session_id, session_id_or_none
@@ -25,13 +25,13 @@ _shown = [
 ]
 _one = sa.select(*_shown).where(_table.id == sa.bindparam("session_id"), _table.user_id == sa.bindparam("user_id"))
 # SQLite has one writer at a time and ignores this; Postgres needs it.
-_locked = _one.with_for_update()
-_move = (
+_locked = Prepared(_one.with_for_update())
+_move = Prepared(
     sessions.update()
     .where(_table.id == sa.bindparam("this"))
     .values(head_id=sa.bindparam("head"), updated_at=sa.bindparam("moment"))
 )
-_advance = (
+_advance = Prepared(
     sessions.update()
     .where(_table.id == sa.bindparam("this"))
     .values(
@@ -80,7 +80,7 @@ def get(connection: Connection, user_id: int, session_id: str) -> AnyRow:
 
 def get_locked(connection: Connection, user_id: int, session_id: str) -> AnyRow:
     """Return the user's session and let nobody else move its head until the transaction ends. Raises NotFoundError."""
-    return _row(connection.execute(_locked, {"session_id": session_id_or_none(session_id), "user_id": user_id}).first())
+    return _row(_locked.first(connection, {"session_id": session_id_or_none(session_id), "user_id": user_id}))
 
 
 def page(connection: Connection, user_id: int, skip: int, limit: int) -> tuple[list[AnyRow], int]:
@@ -113,13 +113,13 @@ def delete(connection: Connection, user_id: int, session_id: str) -> list[str]:
 
 def move_head(connection: Connection, session_id: str, head_id: int | None) -> None:
     """Make ``head_id`` the tip of the session's current branch; with None the next message begins anew."""
-    connection.execute(_move, {"this": session_id, "head": head_id, "moment": now()})
+    _move.run(connection, {"this": session_id, "head": head_id, "moment": now()})
 
 
 def advance_head(connection: Connection, session_id: str, found_id: int | None, head_id: int) -> None:
     """Make ``head_id`` the tip of the current branch if that is still ``found_id``; one that was moved meanwhile stays where it is."""
     parameters = {"this": session_id, "found": found_id, "head": head_id, "moment": now()}
-    connection.execute(_advance, parameters)
+    _advance.run(connection, parameters)
 
 
 def _row(row: AnyRow | None) -> AnyRow:

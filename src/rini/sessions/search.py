@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared
 from rini.kit.words import Phrase, Place, index_words, places, query_phrases, single_words
 from rini.sessions import repository
 from rini.sessions.tables import messages, sessions
@@ -38,6 +38,8 @@ _INDEX_POSTGRES = sa.text(
     "INSERT INTO message_words (message_id, words) VALUES (:id, CAST(:words AS tsvector))"
     " ON CONFLICT (message_id) DO UPDATE SET words = excluded.words"
 )
+_index_one_sqlite = Prepared(_INDEX_SQLITE)
+_index_one_postgres = Prepared(_INDEX_POSTGRES)
 _LABEL = "JOIN message_labels AS l ON l.message_id = w.{id} AND l.user_id = :user AND l.label = :label"
 # CROSS: the words come first, newest first, until there are enough.
 _FIND_SQLITE = (
@@ -90,7 +92,14 @@ class Found(NamedTuple):
 
 def index(connection: Connection, message_id: int, user_id: int, session_id: str, role: str, content: str) -> None:
     """Let a message be found by the words of its content, in place of what it was found by before."""
-    index_many(connection, (Indexed(message_id, user_id, session_id, role, content),))
+    words = index_words(content, MOST_WORDS, MOST_CHARACTERS)
+    if not words:
+        return
+    row = Indexed(message_id, user_id, session_id, role, content)
+    if connection.dialect.name == "sqlite":
+        _index_one_sqlite.run(connection, _for_sqlite(row, words))
+    else:
+        _index_one_postgres.run(connection, _for_postgres(row, words))
 
 
 def index_many(connection: Connection, rows: Iterable[Indexed]) -> None:

@@ -1,14 +1,14 @@
 """Streamed answers that can be followed: from any event on, by anybody else, while they run and after.
 
 What is followed are canon's events and what became of tools, in their order: so every dialect writes from them what it wrote the first time. A
-process keeps those of the answers that it gets; what is new goes to the database twice a second, and the rest with the settlement.
+process keeps all those of the answers that it gets until they are settled; what is new goes to the database twice a second, and the rest with
+the settlement.
 """
 
 import asyncio
 import itertools
 import zlib
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from rini.errors import AnswerBrokeOffError, StorageUnavailableError, StreamGone
 from rini.kit.clock import now
 from rini.sessions import messages
 from rini.sessions.tables import messages as messages_table
+from rini.turns import runs
 from rini.turns.tables import answer_events
 from rini.turns.values import Begun, Listener
 
@@ -34,9 +35,9 @@ LONGEST_PAUSE_SECONDS = 0.5
 SIGN_OF_LIFE_SECONDS = 15.0
 UNWATCHED_SECONDS = 5.0
 """So long another process's answer is looked at while none of its followers waits for more."""
-MOST_AT_ONCE = 1000
-"""Events that a follower is given at once, so that one that is far behind lets others work."""
-MOST_ROWS = 8
+MOST_AT_ONCE = 100
+"""Events that a follower is given at once: one that is far behind lets others work, and one that reads slowly holds little."""
+MOST_ROWS = 4
 """Rows that are read at once of an answer that is over: a follower that is slow holds no more of it."""
 
 BEGUN_ANEW = -1
@@ -44,11 +45,19 @@ BEGUN_ANEW = -1
 
 _LEVEL = 1  # of compression: events are much alike
 _table = answer_events.c
-_rows = (
-    sa.select(_table.first, _table.events)
-    .where(_table.answer_id == sa.bindparam("answer"), _table.first >= sa.bindparam("from_event"))
-    .order_by(_table.first)
+_of_answer = _table.answer_id == sa.bindparam("answer")
+# The row that has the event, and those after it.
+_begins = (
+    sa.select(sa.func.max(_table.first))
+    .where(_of_answer, _table.first.between(0, sa.bindparam("from_event")))
+    .scalar_subquery()
 )
+_rows = sa.select(_table.first, _table.events).where(_of_answer, _table.first >= _begins).order_by(_table.first)
+# What could not be told whether it was stored comes again, with more behind it.
+_stores = {
+    name: insert.on_conflict_do_update(index_elements=["answer_id", "first"], set_={"events": insert.excluded.events})
+    for name, insert in (("sqlite", sqlite_insert(answer_events)), ("postgresql", postgres_insert(answer_events)))
+}
 _anew = sa.select(_table.events).where(_table.answer_id == sa.bindparam("answer"), _table.first == BEGUN_ANEW)
 _status = sa.select(messages_table.c.status).where(messages_table.c.id == sa.bindparam("answer"))
 
@@ -74,20 +83,30 @@ class BrokeOff(msgspec.Struct, frozen=True, tag="broke_off"):
 
 Followed = Event | ToolCalled | ToolAnswered | BrokeOff
 
+New = tuple[int, list[Followed]]
+"""Events that are not in the database yet: the number of the first, and the events."""
+
+EventRow = tuple[int, int, bytes]
+"""The answer's id, the number of the first event, the events ``packed``."""
+
 _numbers = itertools.count()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Followed]).decode
 
 
 class Log:
-    """The events of one answer that runs. ``taken`` counts those that are in the database, or on their way."""
+    """The events of one answer that runs.
+
+    ``taken`` counts those that are in the database, or on their way; ``on_their_way`` is done when none is any more.
+    """
 
     def __init__(self, answer_id: int) -> None:
         self.answer_id = answer_id
         self.events: list[Followed] = []
         self.taken = 0
         self.number = next(_numbers)
-        self._waiting: list[asyncio.Future[None]] = []
+        self.on_their_way: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def is_watched(self) -> bool:
@@ -102,27 +121,31 @@ class Log:
     def wake(self) -> None:
         """Let followers look."""
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, set()
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
 
-    def take(self) -> tuple[int, bytes] | None:
-        """Return what is not in the database yet, to be stored there: the first event's number, and the events. None: nothing is new."""
+    def take(self) -> New | None:
+        """Return what is not in the database yet, to be stored there; None: nothing is new."""
         first, self.taken = self.taken, len(self.events)
-        return None if first == self.taken else (first, zlib.compress(_encode(self.events[first:]), _LEVEL))
+        return None if first == self.taken else (first, self.events[first:])
+
+    async def rest(self) -> New | None:
+        """Return the same once nothing is on its way: what comes last must not be there before it."""
+        while self.on_their_way is not None:
+            await asyncio.wait((self.on_their_way,))
+        return self.take()
 
     async def more(self) -> bool:
         """Wait until something is new; return whether it is, and not just time for a sign of life."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self._waiting.add(future)
         try:
-            async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
-                await future
-        except TimeoutError:
-            self._waiting.remove(future)
-            return False
-        return True
+            await asyncio.wait((future,), timeout=SIGN_OF_LIFE_SECONDS)
+        finally:
+            self._waiting.discard(future)
+        return future.done()
 
 
 class Recording:
@@ -171,8 +194,9 @@ class Unheard:
 class Streams:
     """The streamed answers of a process, and the way to those of others. One for each process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, worker_id: str) -> None:
         self._database = database
+        self._worker_id = worker_id
         self._logs: dict[int, Log] = {}
         self._watched: dict[int, Log] = {}
         self._watching: set[asyncio.Task[None]] = set()
@@ -188,26 +212,38 @@ class Streams:
 
     def close(self, log: Log) -> None:
         """Note that an answer is settled: all of it is in the database."""
-        self._logs.pop(log.answer_id, None)
+        if self._logs.get(log.answer_id) is log:
+            del self._logs[log.answer_id]
         log.wake()
 
     async def keep_flushed(self) -> None:
         """Write what is new to the database, until cancelled."""
         while True:
             await asyncio.sleep(FLUSHED_EVERY_SECONDS)
-            taken = [(log.answer_id, *new) for log in self._logs.values() if (new := log.take()) is not None]
-            if not taken:
-                continue
-            try:
-                await self._database.write(store_some, taken)
-            except exc.IntegrityError:  # an answer was deleted meanwhile; the others are stored
-                for some in taken:
-                    with suppress(StorageUnavailableError, exc.IntegrityError):
-                        await self._database.write(store_some, [some])
-            except StorageUnavailableError:
-                for answer_id, first, _ in taken:  # they come again with what follows
-                    if (log := self._logs.get(answer_id)) is not None:
-                        log.taken = min(log.taken, first)
+            if taken := [(log, new) for log in self._logs.values() if (new := log.take()) is not None]:
+                await self._flush(taken)
+
+    async def _flush(self, taken: list[tuple[Log, New]]) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for log, _ in taken:
+            log.on_their_way = over
+        try:
+            # In a thread: for a thousand answers, or one with images, it takes a while.
+            await self._store(await asyncio.to_thread(_rows_of, taken))
+        except StorageUnavailableError:
+            for log, (first, _) in taken:  # they come again with what follows
+                log.taken = first
+        finally:
+            for log, _ in taken:
+                log.on_their_way = None
+            over.set_result(None)
+
+    async def _store(self, rows: list[EventRow]) -> None:
+        try:
+            await self._database.write(store_held, self._worker_id, rows)
+        except exc.IntegrityError:  # an answer was deleted meanwhile; the others are stored
+            for row in rows if len(rows) > 1 else ():
+                await self._store([row])
 
     async def follow(self, user_id: int, answer_id: int, *, resumes: bool = False) -> AsyncGenerator[list[Followed]]:
         """Yield all events of an answer, from its first one to its last, some at a time; an empty list says that it runs on.
@@ -279,27 +315,36 @@ class Streams:
             log.wake()
 
 
-def store(connection: Connection, answer_id: int, first: int, events: bytes) -> None:
-    """Store some events of an answer. Raises IntegrityError where the answer is gone."""
-    row = {"answer_id": answer_id, "first": first, "events": events, "created_at": now()}
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
-    # What could not be told whether it was stored comes again, with more behind it.
-    statement = insert(answer_events).on_conflict_do_update(
-        index_elements=["answer_id", "first"], set_={"events": events}
-    )
-    connection.execute(statement, row)
+def packed(events: list[Followed]) -> bytes:
+    """Return events as they are stored."""
+    return zlib.compress(_encode(events), _LEVEL)
 
 
-def store_some(connection: Connection, taken: list[tuple[int, int, bytes]]) -> None:
-    """Store events of several answers, all or none. Raises IntegrityError."""
-    for answer_id, first, events in taken:
-        store(connection, answer_id, first, events)
+def _rows_of(taken: list[tuple[Log, New]]) -> list[EventRow]:
+    return [(log.answer_id, first, packed(events)) for log, (first, events) in taken]
+
+
+def store(connection: Connection, *rows: EventRow) -> None:
+    """Store events of answers, all or none. Raises IntegrityError where one of the answers is gone."""
+    moment = now()
+    values = [
+        {"answer_id": answer_id, "first": first, "events": events, "created_at": moment}
+        for answer_id, first, events in rows
+    ]
+    connection.execute(_stores[connection.dialect.name], values)
+
+
+def store_held(connection: Connection, worker_id: str, rows: list[EventRow]) -> None:
+    """Store events of those answers that the worker still gets. Raises IntegrityError."""
+    held = runs.held_by(connection, worker_id)
+    if mine := [row for row in rows if row[0] in held]:
+        store(connection, *mine)
 
 
 def begin_anew(connection: Connection, answer_id: int, process: int) -> None:
     """Delete the events of an answer that its ``process``, counted from 1, asks for once more, and note that."""
     connection.execute(answer_events.delete().where(_table.answer_id == answer_id))
-    store(connection, answer_id, BEGUN_ANEW, b"%d" % process)
+    store(connection, (answer_id, BEGUN_ANEW, b"%d" % process))
 
 
 def sweep(connection: Connection, kept_for: timedelta) -> None:
@@ -317,9 +362,10 @@ def stored(connection: Connection, answer_id: int, from_event: int = 0, most_row
     ).all()
     found: list[Followed] = []
     for row in rows:
-        if row.first != from_event + len(found):
+        known = from_event + len(found) - row.first
+        if known < 0:
             break
-        found += _decode(zlib.decompress(row.events))
+        found += _decode(zlib.decompress(row.events))[known:]
     return found
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from rini.canon import Message, Request
+from rini.canon import Message, Request, ToolResult
 from rini.inference import translation
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Target
@@ -37,6 +37,25 @@ def instructions_apart(
         if message.role not in ("system", "developer"):
             return messages[:place], messages[place:]
     return messages, ()
+
+
+def results_apart(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return messages in which the results of tools stand in messages of their own, as OpenAI's formats have them.
+
+    Anthropic and Google have them in the user's, before what he says.
+    """
+    found: list[Message] = []
+    for message in messages:
+        parts = message.parts
+        count = next((place for place, part in enumerate(parts) if not isinstance(part, ToolResult)), len(parts))
+        if message.role != "user" or not count:
+            found.append(message)
+        elif count == len(parts):
+            found.append(msgspec.structs.replace(message, role="tool"))
+        else:
+            found.append(Message("tool", parts[:count]))
+            found.append(msgspec.structs.replace(message, parts=parts[count:]))
+    return tuple(found)
 
 
 def left_headers(given: Given) -> list[str]:

@@ -44,6 +44,7 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     answer_id: int | None = None
     head_id: int | None = None
     moves_head: bool = True
+    worker_id: str = ""
     background: bool = False
     memory_ids: tuple[int, ...] = ()
     earlier: tuple[UsageRecord, ...] = ()

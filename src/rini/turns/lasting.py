@@ -1,21 +1,23 @@
 """Answers in the background outlast their process: what was asked is kept, and another process asks again.
 
 A process that ends, or is gone without a sign of life for half a minute, leaves its background answers to whoever looks next. The call that was cut off is booked; the
-model is asked anew, and what it had said is replaced. An answer whose process died three times is given up.
+model is asked anew, and what it had said is replaced. An answer whose process died three times is given up. Whether a process is gone is a guess: one
+that was only late goes on, and stores nothing more of what was taken from it (rini.turns.settle).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from rini.canon import Message, Part, ReplyBuilder
-from rini.db import Database
+from rini.db import Database, seconds_ago
 from rini.errors import StorageUnavailableError
-from rini.kit.clock import now
+from rini.kit.clock import monotonic
+from rini.kit.draining import process as draining
 from rini.sessions import messages
 from rini.telemetry import logs
 from rini.turns import following, runs
@@ -23,32 +25,40 @@ from rini.turns.context import Policy
 from rini.turns.settle import said_last
 from rini.turns.tables import running_turns, workers
 from rini.turns.values import Ask, Given
-from rini.turns.workers import LIVE_FOR
+from rini.turns.workers import LIVE_FOR_SECONDS
 from rini.wire.anthropic import ANTHROPIC
 from rini.wire.codec import Codec
 from rini.wire.gemini import GEMINI
 from rini.wire.openai_chat import OPENAI_CHAT
 from rini.wire.openai_responses import OPENAI_RESPONSES
 
-LOOKED_EVERY = timedelta(seconds=5)
+LOOKED_EVERY_SECONDS = 5.0
 SWEPT_EVERY_LOOKS = 120
+MOST_AT_ONCE = 100
+"""Answers that a process takes over in one look, so that others get some too."""
+
 MOST_ATTEMPTS = 3
-LOST_AFTER = timedelta(minutes=10)
+LOST_AFTER_SECONDS = 600.0
 """So long after a worker's last sign of life nobody waits for its journal any more: its answers are told as interrupted."""
 
 INTERRUPTED = "interrupted"
-BEFORE_ALL = datetime(1, 1, 2, tzinfo=UTC)
 
 _log = logs.get_logger(__name__)
 _table = running_turns.c
 _codecs: Mapping[str, Codec] = {codec.name: codec for codec in (ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES)}
-_is_dead = sa.or_(workers.c.seen_at.is_(None), workers.c.seen_at < sa.bindparam("since"))
+_seen_before = workers.c.seen_at < seconds_ago(sa.bindparam("seconds", type_=sa.Float))
+_is_left = workers.c.seen_at.is_(None)
+_is_dead = sa.or_(_is_left, _seen_before)
 _with_worker = running_turns.outerjoin(workers, workers.c.id == _table.worker_id)
-_orphans = (
+_others = (
     sa.select(_table.answer_id, _table.worker_id, _table.ask, _table.attempts, _table.ending)
     .select_from(_with_worker)
-    .where(sa.or_(_table.background, _table.ending.is_not(None)), _is_dead)
+    .where(sa.or_(_table.background, _table.ending.is_not(None)), _table.worker_id != sa.bindparam("worker"))
+    .order_by(_table.answer_id)
+    .limit(MOST_AT_ONCE)
 )
+_left = _others.where(_is_left)
+_orphans = _others.where(_is_dead)
 _lost = sa.select(_table.answer_id).select_from(_with_worker).where(~_table.background, _is_dead)
 _take = (
     running_turns.update()
@@ -148,36 +158,40 @@ def asked_again(data: bytes, answer_id: int) -> Ask:
     )
 
 
-class Orphan(msgspec.Struct, frozen=True):
-    """An answer whose process is gone, and what was asked."""
+def adopt(connection: Connection, worker_id: str, *, left_only: bool) -> list[Ask]:
+    """Take over the background answers of other workers that are dead, each by one of those that look.
 
-    answer_id: int
-    ask: bytes
-
-
-def adopt(connection: Connection, worker_id: str, since: datetime) -> list[Orphan]:
-    """Take over the background answers of workers that gave no sign of life ``since``, each by one of those that look.
-
-    Those that were cancelled, or tried too often, end as far as they had come.
+    ``left_only``: of those alone that said so. What was cancelled, or tried too often, ends as far as it had come.
     """
-    found: list[Orphan] = []
-    for row in connection.execute(_orphans, {"since": since}).all():
-        if row.ending is not None or row.attempts >= MOST_ATTEMPTS or row.ask is None:
+    found: list[Ask] = []
+    told = {"worker": worker_id} if left_only else {"worker": worker_id, "seconds": LIVE_FOR_SECONDS}
+    for row in connection.execute(_left if left_only else _orphans, told).all():
+        ended = row.ending is not None or row.attempts >= MOST_ATTEMPTS
+        ask = None if ended or row.ask is None else _readable(row.ask, row.answer_id)
+        if ask is None:
             _break_off(connection, row.answer_id, row.ending or INTERRUPTED, stays=True)
             continue
         taken = connection.execute(_take, {"answer": row.answer_id, "before": row.worker_id, "worker": worker_id})
         if taken.rowcount:
             following.begin_anew(connection, row.answer_id, row.attempts + 1)
-            found.append(Orphan(row.answer_id, row.ask))
+            found.append(ask)
     return found
+
+
+def _readable(ask: bytes, answer_id: int) -> Ask | None:
+    """Return what was asked; None where another version of this server kept it, which writes it otherwise."""
+    try:
+        return asked_again(ask, answer_id)
+    except (msgspec.DecodeError, KeyError):
+        return None
 
 
 def give_up(connection: Connection) -> int:
     """Tell the answers of workers that are long dead as interrupted, and return how many those are."""
-    answers = list(connection.execute(_lost, {"since": now() - LOST_AFTER}).scalars())
+    answers = list(connection.execute(_lost, {"seconds": LOST_AFTER_SECONDS}).scalars())
     for answer_id in answers:
         _break_off(connection, answer_id, INTERRUPTED)
-    connection.execute(workers.delete().where(workers.c.seen_at < now() - 2 * LOST_AFTER))
+    connection.execute(workers.delete().where(_seen_before), {"seconds": 2 * LOST_AFTER_SECONDS})
     return len(answers)
 
 
@@ -216,22 +230,22 @@ async def keep_watch(
 ) -> None:
     """Take over what dead workers left, and forget what was kept long enough, until cancelled."""
     looks = 0
-    looked = looks_since = now()
-    while True:
-        if now() - looked > 2 * LOOKED_EVERY:
-            looks_since = now()  # it slept, or the database did: then nobody could give a sign of life
-        looked = now()
+    looked = looks_since = monotonic()
+    while not draining.begun:
+        if monotonic() - looked > 2 * LOOKED_EVERY_SECONDS:
+            looks_since = monotonic()  # it slept, or the database did: then nobody could give a sign of life
+        looked = monotonic()
         try:
             # At first only what is left expressly.
-            since = looked - LIVE_FOR if looked - looks_since > LIVE_FOR else BEFORE_ALL
-            for orphan in await database.write(adopt, worker_id, since):
-                _log.warning("answer_taken_over", message_id=orphan.answer_id)
-                await resume(asked_again(orphan.ask, orphan.answer_id))
+            left_only = looked - looks_since <= LIVE_FOR_SECONDS
+            for ask in await database.write(adopt, worker_id, left_only=left_only):
+                _log.warning("answer_taken_over", message_id=ask.completes)
+                await resume(ask)
             if looks % SWEPT_EVERY_LOOKS == 0:
                 await database.write(following.sweep, kept_for)
                 if lost := await database.write(give_up):
                     _log.warning("answers_given_up", answers=lost)
         except StorageUnavailableError:
-            looks_since = now()  # the next look finds the same
+            looks_since = monotonic()  # the next look finds the same
         looks += 1
-        await asyncio.sleep(LOOKED_EVERY.total_seconds())
+        await asyncio.sleep(LOOKED_EVERY_SECONDS)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from rini.canon import Image, Message, Text, ToolResult, plain_text
+from rini.canon import Image, Message, Text
 from rini.db import AnyRow
 from rini.memory.selection import NOTHING, select
 from rini.providers.vision import image_limits
@@ -91,6 +91,7 @@ def load(
         reading=reading,
         question=question,
         answer_id=answer_id,
+        worker_id=worker_id,
         head_id=session.head_message_id if ask.completes is None else ask.head_id,
         memory_ids=memory.ids,
         system_digest=digest,
@@ -155,7 +156,7 @@ def _store_question(
             session_id=session_id,
             user_id=ask.user_id,
             role=asked.role,
-            content=_shown(asked),
+            content=responses.shown_text(asked),
             parts=asked.parts,
             origin=asked.origin,
             parent_message_id=above,
@@ -166,9 +167,3 @@ def _store_question(
         above = question.id
         first_id = first_id or question.id
     return question, first_id
-
-
-def _shown(message: Message) -> str:
-    """Return what a reader sees of a message: its text, and of a tool's results theirs."""
-    results = [plain_text(part.content) for part in message.parts if isinstance(part, ToolResult)]
-    return "\n".join(text for text in (*results, plain_text(message.parts)) if text)

@@ -37,10 +37,11 @@ class Queues:
         queue.length += 1
         try:
             await place.come_first()
+            queue.first = place
             try:
                 yield place
             finally:
-                queue.holder = None
+                queue.first = queue.holder = None
                 queue.lock.release()
         finally:
             queue.length -= 1
@@ -49,7 +50,10 @@ class Queues:
 
 
 class Place:
-    """A question's place in its queue. ``holds`` is told the answer's id when it is known."""
+    """A question's place in its queue. ``holds`` is told the answer's id when it is known.
+
+    ``is_interrupted``: a question that interrupts came when there was no answer to end yet.
+    """
 
     def __init__(self, queue: "_Queue", ask: Ask, until: float, end: End) -> None:
         self._queue = queue
@@ -57,6 +61,7 @@ class Place:
         self._until = until
         self._end = end
         self._pause = FIRST_PAUSE_SECONDS
+        self.is_interrupted = False
 
     def holds(self, answer_id: int) -> None:
         """Note the answer for which the others wait."""
@@ -68,8 +73,11 @@ class Place:
         if queue.lock.locked():
             if self._ask.if_busy == "reject":
                 raise SessionBusyError(queue.holder)
-            if self._ask.if_busy == "interrupt" and queue.holder is not None:
-                await self._end(queue.holder, "interrupted")
+            if self._ask.if_busy == "interrupt":
+                if queue.holder is not None:
+                    await self._end(queue.holder, "interrupted")
+                elif queue.first is not None:
+                    queue.first.is_interrupted = True
         try:
             async with asyncio.timeout(self._until - monotonic()):
                 await queue.lock.acquire()
@@ -91,4 +99,5 @@ class _Queue:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.length = 0
+        self.first: Place | None = None
         self.holder: int | None = None

@@ -48,7 +48,7 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
     records = (*call.earlier, record)
     if call.background and call.answer_id is not None:
         # Whoever looks next asks again.
-        database.write_sync(runs.leave, call.answer_id)
+        database.write_sync(runs.leave, call.answer_id, call.worker_id)
     elif call.session_id is not None and call.answer_id is not None:
         settlement = Settlement(
             records=records,

@@ -33,7 +33,7 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._register is not None:
+        if self._register is not None and self._register.turns.get(self._answer_id) is self:
             del self._register.turns[self._answer_id]
 
     def end(self, reason: Ending) -> None:

@@ -96,6 +96,7 @@ class RunningCall:
                 loaded.answer_id,
                 loaded.head_id,
                 loaded.moves_head,
+                loaded.worker_id,
                 loaded.background,
                 loaded.memory_ids,
                 earlier=earlier,

@@ -3,24 +3,32 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from rini.db import Prepared
 from rini.kit.clock import now
 from rini.turns.tables import running_turns, workers
-from rini.turns.workers import LIVE_FOR
+from rini.turns.workers import is_alive
 
 _table = running_turns.c
-_insert = running_turns.insert()
-_delete = running_turns.delete().where(_table.answer_id == sa.bindparam("answer"))
-_holder = (
+_insert = Prepared(running_turns.insert())
+_gone = running_turns.delete().where(_table.answer_id == sa.bindparam("answer"))
+_delete = Prepared(_gone)
+_delete_own = Prepared(_gone.where(_table.worker_id == sa.bindparam("worker")))
+_held = sa.select(_table.answer_id).where(_table.worker_id == sa.bindparam("worker"))
+_holder = Prepared(
     sa.select(_table.answer_id)
     .join(workers, workers.c.id == _table.worker_id)
     .where(
         _table.session_id == sa.bindparam("session"),
         _table.holds_session,
-        workers.c.seen_at > sa.bindparam("since"),
+        is_alive,
     )
     .limit(1)
 )
-_leave = running_turns.update().where(_table.answer_id == sa.bindparam("answer")).values(worker_id="")
+_leave = (
+    running_turns.update()
+    .where(_table.answer_id == sa.bindparam("answer"), _table.worker_id == sa.bindparam("worker"))
+    .values(worker_id="")
+)
 _attempts = sa.select(_table.attempts).where(_table.answer_id == sa.bindparam("answer"))
 _end = running_turns.update().where(_table.answer_id == sa.bindparam("answer")).values(ending=sa.bindparam("reason"))
 _ending = sa.select(_table.answer_id, _table.ending).where(
@@ -41,8 +49,8 @@ def begin(
 
     ``ask`` is what another worker needs to begin it anew: then it is one in the background.
     """
-    connection.execute(
-        _insert,
+    _insert.run(
+        connection,
         {
             "answer_id": answer_id,
             "session_id": session_id,
@@ -57,14 +65,21 @@ def begin(
     )
 
 
-def end(connection: Connection, answer_id: int) -> None:
-    """Note that an answer is settled."""
-    connection.execute(_delete, {"answer": answer_id})
+def end(connection: Connection, answer_id: int, worker_id: str | None = None) -> bool:
+    """Note that an answer is settled. Return whether it was running, and with ``worker_id``: whether it was that worker's."""
+    if worker_id is None:
+        return _delete.run(connection, {"answer": answer_id}) > 0
+    return _delete_own.run(connection, {"answer": answer_id, "worker": worker_id}) > 0
 
 
-def leave(connection: Connection, answer_id: int) -> None:
-    """Leave an answer to whichever worker takes it over."""
-    connection.execute(_leave, {"answer": answer_id})
+def leave(connection: Connection, answer_id: int, worker_id: str) -> None:
+    """Leave an answer of this worker's to whichever takes it over; one that another has by now stays as it is."""
+    connection.execute(_leave, {"answer": answer_id, "worker": worker_id})
+
+
+def held_by(connection: Connection, worker_id: str) -> frozenset[int]:
+    """Return the answers that a worker gets."""
+    return frozenset(connection.execute(_held, {"worker": worker_id}).scalars())
 
 
 def attempts(connection: Connection, answer_id: int) -> int:
@@ -74,7 +89,8 @@ def attempts(connection: Connection, answer_id: int) -> int:
 
 def holder(connection: Connection, session_id: str) -> int | None:
     """Return the answer for which others that continue the session's current branch must wait; None: there is none."""
-    return connection.execute(_holder, {"session": session_id, "since": now() - LIVE_FOR}).scalar()
+    row = _holder.first(connection, {"session": session_id})
+    return None if row is None else row.answer_id
 
 
 def ask_to_end(connection: Connection, answer_id: int, reason: str) -> bool:

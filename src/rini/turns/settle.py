@@ -7,20 +7,21 @@ from rini.canon import FinishReason, Part, ToolResult, plain_text
 from rini.db import AnyRow
 from rini.sessions import messages, repository
 from rini.turns import runs
-from rini.turns.following import store
+from rini.turns.following import Followed, packed, store
 from rini.usage import ledger
 from rini.usage.usage_record import UsageRecord
 
 
 class AnswerGoneError(Exception):
-    """The answer's place, or its session, was deleted while the model wrote."""
+    """The answer's place, or its session, was deleted while the model wrote; or another process gets the answer by now."""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be stored of a turn: one record for each call of a model, and all that the model and its tools said.
 
     The session's head is moved from ``head_id``, where the turn found it. ``streamed`` is what is not stored yet of the events. An answer that ``stays`` is
-    kept when nothing came of it too.
+    kept when nothing came of it too. With ``worker_id`` it is stored only while that worker still gets it: a background answer is taken
+    over from a process whose signs of life are late, though it may be at it all the same.
 
     ``wire`` names the format whose provider wrote the answer, ``model`` is the provider's word for who did. ``reason`` says why the
     answer broke off; None: it is complete. ``tool_ms`` is how long tools took.
@@ -39,7 +40,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     memory_ids: tuple[int, ...] = ()
     tool_ms: int = 0
     reason: str | None = None
-    streamed: tuple[int, bytes] | None = None
+    streamed: tuple[int, list[Followed]] | None = None
+    worker_id: str | None = None
 
 
 def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
@@ -49,7 +51,8 @@ def settle(connection: Connection, turn: Settlement) -> AnyRow | None:
     IntegrityError, so that an answer is never stored twice. Raises AnswerGoneError.
     """
     answer = _store_answer(connection, turn)
-    runs.end(connection, turn.answer_id)
+    if not runs.end(connection, turn.answer_id, turn.worker_id) and turn.worker_id is not None:
+        raise AnswerGoneError
     records = turn.records
     if not records:  # they are booked already
         return answer
@@ -102,7 +105,8 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
     if row is None:
         raise AnswerGoneError
     if turn.streamed is not None:
-        store(connection, turn.answer_id, *turn.streamed)
+        first, events = turn.streamed
+        store(connection, (turn.answer_id, first, packed(events)))
     return row
 
 
@@ -116,7 +120,8 @@ def abandon(connection: Connection, answer_id: int) -> None:
     runs.end(connection, answer_id)
 
 
-def fail(connection: Connection, answer_id: int, reason: str) -> None:
-    """Tell an answer that cannot be begun again as broken off, unless it has come to an end already."""
-    if messages.break_off(connection, answer_id, reason):
-        runs.end(connection, answer_id)
+def fail(connection: Connection, answer_id: int, worker_id: str, reason: str) -> None:
+    """Tell a worker's answer whose model was not called as broken off. Raises AnswerGoneError where it is not the worker's any more."""
+    messages.break_off(connection, answer_id, reason)
+    if not runs.end(connection, answer_id, worker_id):
+        raise AnswerGoneError

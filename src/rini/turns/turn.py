@@ -5,7 +5,9 @@ ledger row before the last bytes leave. A turn that breaks off settles what had 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,8 +17,10 @@ from rini.canon import Reply, Request, ToolCall, ToolResult
 from rini.db import AnyRow, Database
 from rini.errors import (
     ContextTooLongError,
+    InternalError,
     NotFoundError,
     RiniError,
+    ShuttingDownError,
     StorageUnavailableError,
     TurnCancelledError,
     UnsupportedParameterError,
@@ -40,7 +44,7 @@ from rini.turns import runs, thoughts
 from rini.turns.compaction import compacted
 from rini.turns.context import Reader, Reading, after_refusal
 from rini.turns.following import BrokeOff, Recording, Streams, Unheard
-from rini.turns.given import as_it_came, instructions_apart, left_headers, read
+from rini.turns.given import as_it_came, instructions_apart, left_headers, read, results_apart
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.known_texts import KnownTexts
@@ -62,7 +66,7 @@ END_PAUSE_SECONDS = 0.05
 """How long an answer that is cancelled has to end, and how often it is looked whether it has."""
 
 LATE_PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 60)
-"""When the answer that could not be stored is tried again."""
+"""When what could not be stored of an answer is tried again; the last one again and again."""
 
 _log = logs.get_logger(__name__)
 
@@ -132,6 +136,8 @@ class Turns:
         running = self._register.running(call.loaded)
         try:
             with running:
+                if place is not None and place.is_interrupted:
+                    running.end("interrupted")  # at the next thing that it waits for
                 try:
                     await call.run(self._transport, listener)
                 except ContextTooLongError as error:
@@ -146,11 +152,13 @@ class Turns:
             raise
         except asyncio.CancelledError:
             if call.loaded is not None and call.loaded.background and self._closing:
-                self._to_its_end(self._leave(call, call.loaded.answer_id))
+                self._to_its_end(self._leave(call, call.loaded)).add_done_callback(_log_failure)
                 raise
             if running.ending is not None:
                 _uncancel()
-                ended = TurnCancelledError(f"The answer was {running.ending} while the model wrote it.")
+                ended = TurnCancelledError(
+                    f"The answer was {running.ending} while the model wrote it.", reason=running.ending
+                )
                 await asyncio.shield(self._settling_of(call, running.ending, ended))
                 raise ended from None
             settling = self._settling_of(call, "interrupted" if draining.over else "client_left")
@@ -167,47 +175,72 @@ class Turns:
     async def start(self, ask: Ask) -> Loaded:
         """Begin a turn in the background and return what it found; it goes on by itself. Raises RiniError where it cannot begin."""
         begun: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
-        self._behind(ask, begun)
-        return await asyncio.shield(begun)
-
-    def _behind(self, ask: Ask, begun: "asyncio.Future[Loaded] | None") -> None:
-        """Take a turn in a task of its own."""
-        task = asyncio.create_task(self._take_unheard(ask, begun))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _take_unheard(self, ask: Ask, begun: "asyncio.Future[Loaded] | None") -> None:
-        draining.in_flight += 1  # the process ends when it is done, or its grace period is over
-        try:
-            await self.take(ask, Unheard(), begun)
-        except RiniError as error:
-            if begun is not None and not begun.done():
-                begun.set_exception(error)
-            elif ask.completes is not None:
-                # It could not even begin again: that is told as any other failure is.
-                await self._database.write(fail, ask.completes, error.code)
-        finally:
-            draining.in_flight -= 1
-            if begun is not None:
-                begun.cancel()  # if nothing else has become of it
-
-    async def _leave(self, call: RunningCall, answer_id: int) -> None:
-        """Leave an answer in the background to another process, and book what it took so far."""
-        records = call.close("interrupted")
-        await self._ledger.record(*records)
-        await self._database.write(runs.leave, answer_id)
-        self._journal.end(records[-1].call_id)
+        task = self._behind(self._take_unheard(ask, begun))
+        await asyncio.wait((begun, task), return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            return begun.result()
+        if task.cancelled():
+            raise ShuttingDownError
+        await task  # raises what kept it from beginning
+        raise AssertionError("a turn that is over has begun")
 
     async def resume(self, ask: Ask) -> None:
         """Complete an answer whose process died, in the background."""
-        self._behind(ask, None)
+        self._behind(self._take_again(ask))
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it in a task of its own, which the process ends when it closes."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_log_fault)
+        return task
+
+    async def _take_unheard(self, ask: Ask, begun: "asyncio.Future[Loaded]") -> None:
+        """Take a turn of which the client hears no more than that it ``begun``. Raises RiniError where it cannot begin."""
+        draining.in_flight += 1  # the process ends when it is done, or its grace period is over
+        try:
+            await self.take(ask, Unheard(), begun)
+        except RiniError:
+            if not begun.done():
+                raise
+        finally:
+            draining.in_flight -= 1
+
+    async def _take_again(self, ask: Ask) -> None:
+        """Take a turn that another process began. What keeps it from beginning is told with the answer, as any other failure is."""
+        begun: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        assert ask.completes is not None
+        mine = ask.completes, self._register.worker_id
+        try:
+            await self._take_unheard(ask, begun)
+        except asyncio.CancelledError:
+            if not begun.done():
+                self._write_in_the_end(runs.leave, *mine)
+            raise
+        except RiniError as error:
+            self._write_in_the_end(fail, *mine, _reason("refused", error))
+        except Exception:
+            if not begun.done():
+                self._write_in_the_end(fail, *mine, InternalError.code)
+            raise
+
+    async def _leave(self, call: RunningCall, loaded: Loaded) -> None:
+        """Leave an answer in the background to another process, and book what it took so far."""
+        records = call.close("interrupted")
+        if (log := self._streams.of(loaded.answer_id)) is not None:
+            self._streams.close(log)
+        await self._ledger.record(*records)
+        await self._database.write(runs.leave, loaded.answer_id, loaded.worker_id)
+        self._journal.end(records[-1].call_id)
 
     async def cancel(self, user_id: int, answer_id: int) -> AnyRow:
         """End an answer that is running, in whichever process, and return its row; one that is over stays as it is. Raises NotFoundError."""
         row = await self._database.read(messages.get, user_id, answer_id)
         until = monotonic() + LONGEST_END_SECONDS
-        while row.status == messages.RUNNING and monotonic() < until:
+        if row.status == messages.RUNNING:
             await self._register.end(answer_id, "cancelled")
+        while row.status == messages.RUNNING and monotonic() < until:
             await asyncio.sleep(END_PAUSE_SECONDS)
             row = await self._database.read(messages.get, user_id, answer_id)
         return row
@@ -222,9 +255,11 @@ class Turns:
         while self._ending:
             await asyncio.wait(self._ending)
         if self._late:  # the storage had its chance
-            await asyncio.wait(self._late, timeout=LATE_PAUSES_SECONDS[0] * 2)
-            for late in self._late:
+            _, missed = await asyncio.wait(self._late, timeout=LATE_PAUSES_SECONDS[0] * 2)
+            for late in missed:
                 late.cancel()
+            if missed:
+                _log.error("answer_not_kept", answers=len(missed))
         await self._ledger.flush()
 
     async def _begin(self, ask: Ask, place: Place | None, *, stream: bool) -> tuple[RunningCall, Offer | None]:
@@ -251,8 +286,9 @@ class Turns:
             request = offering(request, offer, ask.provider) if loaded is not None or offer is not None else request
             meter = self._meter(ask, target, stream=stream)
             return RunningCall(target, Outgoing.of(target, request), loaded, meter, self._journal), offer
-        except BaseException:
-            self._abandon(loaded)
+        except BaseException as error:
+            if loaded is not None:
+                self._abandon(ask, loaded, error)
             raise
 
     async def _begin_given(self, ask: Ask, given: Given, place: Place | None) -> RunningCall:
@@ -275,7 +311,9 @@ class Turns:
         """Begin with new messages in the client's own format, before which come those that are stored."""
         request = read(target, ask.model, given)
         instructions, messages = instructions_apart(request.messages, given.instructions)
-        ask = msgspec.structs.replace(ask, instructions=instructions, messages=messages)
+        # What is asked again is stored already.
+        asked = results_apart(messages) if ask.completes is None else ()
+        ask = msgspec.structs.replace(ask, instructions=instructions, messages=asked)
         ask, loaded = await self._load(ask, _reader(target, request), tools_tokens(request.tools, ask.provider), place)
         try:
             loaded = await self._fit(ask, loaded)
@@ -284,8 +322,8 @@ class Turns:
             outgoing.dropped = tuple(left_headers(given))
             meter = self._meter(ask, target, stream=given.stream)
             return RunningCall(target, outgoing, loaded, meter, self._journal, given=given)
-        except BaseException:
-            self._abandon(loaded)
+        except BaseException as error:
+            self._abandon(ask, loaded, error)
             raise
 
     async def _offer(self, ask: Ask, target: Target) -> Offer | None:
@@ -310,8 +348,8 @@ class Turns:
             loading = self._to_its_end(work)
             try:
                 found = await asyncio.shield(loading)
-            except asyncio.CancelledError:
-                loading.add_done_callback(self._abandon_loaded)
+            except asyncio.CancelledError as error:
+                loading.add_done_callback(partial(self._abandon_loaded, ask, error))
                 raise
             if not isinstance(found, Busy):
                 if found.question is not None:
@@ -351,7 +389,9 @@ class Turns:
                 if running.ending is None:
                     raise
                 _uncancel()
-                raise TurnCancelledError(f"The answer was {running.ending} before the model began it.") from None
+                raise TurnCancelledError(
+                    f"The answer was {running.ending} before the model began it.", reason=running.ending
+                ) from None
 
     async def _compacted(self, ask: Ask, loaded: Loaded, reading: Reading) -> Loaded:
         """Have what ``reading`` leaves out summarised, if that is wanted, and store the cut at which the answer's path begins."""
@@ -387,15 +427,18 @@ class Turns:
         if not keeping.cancelled() and keeping.exception() is None:
             self._to_its_end(self._images.forget(keeping.result()))
 
-    def _abandon_loaded(self, loading: "asyncio.Task[Loaded | Busy]") -> None:
+    def _abandon_loaded(self, ask: Ask, error: BaseException, loading: "asyncio.Task[Loaded | Busy]") -> None:
         if not loading.cancelled() and loading.exception() is None and isinstance(found := loading.result(), Loaded):
-            self._abandon(found)
+            self._abandon(ask, found, error)
 
-    def _abandon(self, loaded: Loaded | None) -> None:
-        """Take back the answer's place: its model is not called."""
-        if loaded is not None:
-            abandoning = self._to_its_end(self._database.write(abandon, loaded.answer_id))
-            abandoning.add_done_callback(_log_failure)
+    def _abandon(self, ask: Ask, loaded: Loaded, error: BaseException) -> None:
+        """Take back the answer's place, whose model is not called; one that was cancelled stays, so that whoever did that finds it."""
+        if ask.completes is not None:
+            return  # it was there before
+        if isinstance(error, TurnCancelledError) and error.fields["reason"] == "cancelled":
+            self._write_in_the_end(fail, loaded.answer_id, loaded.worker_id, "cancelled")
+        else:
+            self._write_in_the_end(abandon, loaded.answer_id)
 
     async def _use(
         self, offer: Offer, call: RunningCall, calls: tuple[ToolCall, ...], listener: Listener | None
@@ -506,7 +549,8 @@ class Turns:
                     memory_ids=loaded.memory_ids,
                     tool_ms=call.tool_ms,
                     reason=_reason(outcome, error),
-                    streamed=None if log is None else log.take(),
+                    streamed=None if log is None else await log.rest(),
+                    worker_id=loaded.worker_id if loaded.background else None,
                 )
             )
         finally:
@@ -532,29 +576,36 @@ class Turns:
                 record.message_id = None
             await self._ledger.record(*settlement.records)
             raise NotFoundError("The question, or its session, was deleted while the model answered.") from None
-        except Exception:
+        except Exception as error:
             # Whatever kept the answer from being stored: what was spent is booked, and the answer kept when the storage is there again.
-            late = asyncio.create_task(self._keep_late(settlement))
-            self._late.add(late)
-            late.add_done_callback(self._late.discard)
+            if isinstance(error, StorageUnavailableError):
+                late = msgspec.structs.replace(settlement, records=(), reason=error.code)
+                self._write_in_the_end(settle, late)
+            else:
+                worker_id = self._register.worker_id
+                self._write_in_the_end(fail, settlement.answer_id, worker_id, InternalError.code)
             await self._ledger.record(*settlement.records)
             raise
         metrics.observe_ledger_rows(len(settlement.records))
         return row
 
-    async def _keep_late(self, settlement: Settlement) -> None:
-        """Keep an answer whose client was told that it was not stored: its place is there, and must not look as if it were written for ever."""
-        late = msgspec.structs.replace(settlement, records=(), reason=StorageUnavailableError.code)
-        for pause in LATE_PAUSES_SECONDS:
-            await asyncio.sleep(pause)
+    def _write_in_the_end(self, unit: Callable[..., Any], *args: Any) -> None:
+        """Write what becomes of an answer, now or when the storage is there again: until then it looks as if it were being written."""
+        late = asyncio.create_task(self._keep_writing(unit, *args))
+        self._late.add(late)
+        late.add_done_callback(self._late.discard)
+        late.add_done_callback(_log_failure)
+
+    async def _keep_writing(self, unit: Callable[..., Any], *args: Any) -> None:
+        for pause in chain(LATE_PAUSES_SECONDS, repeat(LATE_PAUSES_SECONDS[-1])):
             try:
-                await self._database.write(settle, late)
+                await self._database.write(unit, *args)
             except StorageUnavailableError:
-                continue
+                await asyncio.sleep(pause)
             except (exc.IntegrityError, AnswerGoneError):
-                pass
-            return
-        _log.error("answer_not_kept", session_id=settlement.session_id)
+                return  # it was deleted meanwhile, or is another process's
+            else:
+                return
 
 
 def _reader(target: Target, request: Request) -> Reader:
@@ -570,7 +621,9 @@ def _reason(outcome: Outcome, error: RiniError | None) -> str | None:
     """Return why an answer is partial; None where it is whole."""
     if outcome == "complete":
         return None
-    return outcome if error is None or isinstance(error, TurnCancelledError) else error.code
+    if isinstance(error, TurnCancelledError):
+        return error.fields["reason"]
+    return outcome if error is None else error.code
 
 
 def _uncancel() -> None:
@@ -578,6 +631,12 @@ def _uncancel() -> None:
     task = asyncio.current_task()
     assert task is not None
     task.uncancel()
+
+
+def _log_fault(task: asyncio.Task[None]) -> None:
+    """Tell the log of a fault of this server's own in a turn that nobody waits for."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, RiniError):
+        _log.error("turn_failed", exc_info=error)
 
 
 def _log_failure(settling: asyncio.Task[Any]) -> None:

@@ -113,7 +113,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What the turn found: what the model is to read, the question as it was stored, and the answer's id.
+    """What the turn found: what the model is to read, the question as it was stored, the answer's id, and which worker gets it.
 
     ``system_digest`` names the stored text of the system messages. ``head_id`` is where the session's head was; ``question`` is None where there is nothing above the answer.
     """
@@ -122,6 +122,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     reading: Reading
     question: AnyRow | None
     answer_id: int
+    worker_id: str
     head_id: int | None
     memory_ids: tuple[int, ...] = ()
     system_digest: str | None = None

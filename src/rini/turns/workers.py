@@ -1,22 +1,28 @@
-"""This process's sign of life in the database: by it others know whether what it began is still being done."""
+"""This process's sign of life in the database: by it others know whether what it began is still being done.
+
+Times are the database's, so that clocks of nodes that differ do not make a living worker a dead one.
+"""
 
 import asyncio
 import os
 from contextlib import suppress
 from datetime import timedelta
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.db import Database
+from rini.db import Database, seconds_ago
 from rini.errors import StorageUnavailableError
-from rini.kit.clock import now
 from rini.turns.tables import workers
 
 SEEN_EVERY_SECONDS = 5.0
-LIVE_FOR = timedelta(seconds=30)
+LIVE_FOR_SECONDS = 30.0
+LIVE_FOR = timedelta(seconds=LIVE_FOR_SECONDS)
 """A worker whose last sign of life is older than this is dead."""
 
 _table = workers.c
+_now = seconds_ago(sa.literal_column("0"))
+is_alive = _table.seen_at > seconds_ago(sa.literal_column(f"{LIVE_FOR_SECONDS:.0f}"))
 
 
 class Worker:
@@ -46,9 +52,8 @@ class Worker:
 
 
 def _appear(connection: Connection, worker_id: str) -> None:
-    moment = now()
-    if not connection.execute(workers.update().where(_table.id == worker_id).values(seen_at=moment)).rowcount:
-        connection.execute(workers.insert().values(id=worker_id, executor_id=None, seen_at=moment))
+    if not connection.execute(workers.update().where(_table.id == worker_id).values(seen_at=_now)).rowcount:
+        connection.execute(workers.insert().values(id=worker_id, executor_id=None, seen_at=_now))
 
 
 def _disappear(connection: Connection, worker_id: str) -> None:

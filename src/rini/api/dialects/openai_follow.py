@@ -3,19 +3,20 @@
 The events are written anew from what was kept of the answer, as they were written first: so their numbers are the same.
 """
 
+from contextlib import aclosing
+
 from starlette.types import Send
 
 from rini.api.dialects.dialect import EVENT_STREAM
 from rini.canon import Event, Failure, Finish, Start, StreamFailure, UsageUpdate
 from rini.canon.proofs import Unproving
 from rini.db import Database
-from rini.errors import NotFoundError, StreamGoneError
+from rini.errors import AnswerBrokeOffError, NotFoundError, StreamGoneError
 from rini.responses import repository
 from rini.responses.ids import response_id
 from rini.responses.items import parts_of
 from rini.responses.repository import Found
 from rini.responses.shown import stored_as
-from rini.sessions.messages import RUNNING
 from rini.turns.following import BrokeOff, Followed, Streams, ToolAnswered, ToolCalled
 from rini.turns.stored import as_events
 from rini.wire.codec import StreamEncoder
@@ -37,19 +38,20 @@ class ResponseFollower:
         named = response_id(answer_id)
         found = await self._database.read(repository.find, user_id, named)
         written = _Written(send, found, after, proofs=proofs)
-        if found.answer.status == RUNNING:
-            await written.begin()
         seen = False
         try:
-            async for some in self._streams.follow(user_id, answer_id):
-                await written.begin()
-                await written.take(some)
-                seen = seen or bool(some)
+            async with aclosing(
+                self._streams.follow(user_id, answer_id, resumes=after != FROM_THE_BEGINNING)
+            ) as events:
+                async for some in events:
+                    await written.begin()
+                    await written.take(some)
+                    seen = seen or bool(some)
             found = await self._database.read(repository.find, user_id, named)
-        except NotFoundError as error:
+        except (NotFoundError, AnswerBrokeOffError) as error:
             if not written.begun:
                 raise
-            await written.fail(Failure("not_found", error.detail))
+            await written.fail(Failure("not_found" if isinstance(error, NotFoundError) else "server_error", error.detail))
             seen = True
         if not seen:
             if not written.begun and after != FROM_THE_BEGINNING:
