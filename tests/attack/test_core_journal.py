@@ -12,6 +12,7 @@ from rini.db import Database
 from rini.db.migrate import migrate
 from rini.kit.clock import now
 from rini.sessions import messages, repository
+from rini.sessions.context import read_path
 from rini.turns import journal as journal_module
 from rini.turns.journal import Journal, Open, abandoned
 from rini.turns.recovery import recover
@@ -173,6 +174,6 @@ def test_whatever_was_left_the_next_start_succeeds(kind, request, tmp_path):
     assert [(row.role, row.status, row.parent_message_id) for row in kept[1:]] == [
         ("assistant", "partial", question.id)
     ] * 2
-    context = database.read_sync(messages.context, kept[1].id)
+    context = database.read_sync(read_path, kept[1].id, None, 1000).messages
     assert context[-1].parts == (Text("a\ufffdb"),)
     database.close()

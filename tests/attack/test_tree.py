@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from rini.canon import Reply, Request, Text, plain_text
 from rini.turns.queueing import Queues
 from rini.turns.values import Ask
-from tests.support.model import until
+from tests.support.model import reply, scripted, until
 from tests.support.server import Client, Server
 from tests.support.upstream import Conversation, Upstream, openai_chunks, openai_reply
 
@@ -286,31 +287,32 @@ def test_a_response_that_another_process_completes(new_server: Callable[..., Ser
     """What was asked stands in the session once, and the model that is asked again reads it once."""
     server = new_server()
     user = server.user()
-    upstream.scripts[user.provider_key] = Slow()
+
+    async def never(conversation: Conversation) -> None:
+        await conversation.until_left(30)
+
+    upstream.scripts[user.provider_key] = never
     body = {"model": "openai/gpt-4o-mini", "input": "once", "background": True}
     begun = user.post("/v1/responses", body)
     assert begun.status == 200, begun.body
     assert until(lambda: upstream.calls(user.provider_key))
-    seen: list[Any] = []
+    read: list[list[str]] = []
 
-    async def answer(conversation: Conversation) -> None:
-        seen.append(conversation.seen.json)
-        await conversation.head()
-        for chunk in openai_chunks("done"):
-            await conversation.chunk(chunk)
-        await conversation.end()
+    def answer(request: Request) -> Reply:
+        read.append([plain_text(message.parts) for message in request.messages])
+        return reply(Text("done"))
 
     server.kill()
-    upstream.scripts[user.provider_key] = answer
+    upstream.scripts[user.provider_key] = scripted("openai", answer)
     server.start()
     user.url = server.url
     path = f"/v1/responses/{begun.json['id']}"
-    assert until(lambda: user.get(path).json["status"] == "completed", 6), (user.get(path).body, seen, server.logged()[-3000:])
+    assert until(lambda: user.get(path).json["status"] == "completed", 15), user.get(path).body
     session = user.get("/sessions/").json[0]["id"]
     kept = [(row["role"], row["content"]) for row in user.get(f"/sessions/{session}/messages/").json]
     assert kept == [("user", "once"), ("assistant", "done")]
-    assert [len(each["messages"]) for each in seen] == [1]
-    goes_on(server, user, session)
+    assert read == [["once"]]
+    assert not left(server, session)
 
 
 def told(user: Client, session: str, number: int) -> int | None:

@@ -178,9 +178,7 @@ def _chat(clients: Clients, model: str, asked: dict[str, Any], *, stream: bool) 
 
 
 def _responses(clients: Clients, model: str, asked: dict[str, Any], *, stream: bool) -> Got:
-    asked.setdefault(
-        "store", False
-    )  # as with the other dialects; what is stored has tests of its own (tests/responses)
+    asked.setdefault("store", False)  # as with the other dialects; tests/responses store
     pieces = 0
     if stream:
         with clients.openai.responses.stream(model=model, **asked) as events:

@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +20,8 @@ from rini.providers.catalog import PROVIDERS
 from tests.support.ledger import rows, wait_for_rows
 from tests.support.mcp import running_tools
 from tests.support.model import events_of, reply, until
-from tests.support.server import Client, Server
-from tests.support.upstream import Conversation, openai_chunks
+from tests.support.server import Client, Server, StreamReader
+from tests.support.upstream import Conversation, Upstream, openai_chunks
 
 
 async def _never(conversation: Conversation) -> None:
@@ -62,83 +64,100 @@ def test_killed_before_a_stateless_answer_is_in_the_database(new_server):
         assert booked == [("complete", 0, 7, 0), ("complete", 0, 7, 1)]
 
 
-def test_killed_between_question_and_answer(new_server, upstream):
-    server = new_server()
-    user = server.user()
-    session = user.session()
-    upstream.scripts[user.provider_key] = _never
-    threading.Thread(target=lambda: _swallow(user, session), daemon=True).start()
-    until = time.monotonic() + 5
-    while not upstream.calls(user.provider_key) and time.monotonic() < until:
-        time.sleep(0.01)
-    _again(server, user)
-    kept = user.get(f"/sessions/{session}/messages/").json
-    assert [(each["role"], each["content"]) for each in kept] == [("user", "question")]
-    row = rows(server)[0]
-    assert (row["outcome"], row["session_id"], row["message_id"]) == ("interrupted", session, kept[0]["id"])
-    upstream.scripts.pop(user.provider_key)
-    assert user.ask("again", session_id=session).json["response_text"] == "echo: again"
-
-
 def _swallow(user: Client, session: str) -> None:
     with contextlib.suppress(OSError):
         Client(user.url, user.token).ask("question", session_id=session)
 
 
+class _Died:
+    """A server that was killed while all of this was under way, and runs again. Each user asked for one thing."""
+
+    def __init__(self, server: Server, upstream) -> None:
+        self.server = server
+        self.asking, self.answered, self.stateless = (server.user() for _ in range(3))
+        self.streaming = {moment: server.user() for moment in (3, 40, 150)}
+        self.users = [self.asking, self.answered, self.stateless, *self.streaming.values()]
+        self.ids = {user.provider_key: user.get("/users/me").json["id"] for user in self.users}
+        self.sessions = {user.provider_key: user.session() for user in self.users}
+        self.seen = dict.fromkeys(self.streaming, "")
+        for _ in range(20):
+            self.last = self.answered.ask("q", session_id=self.sessions[self.answered.provider_key])
+            assert self.last.status == 200
+        upstream.scripts |= {user.provider_key: _endless for user in (self.stateless, *self.streaming.values())}
+        upstream.scripts[self.asking.provider_key] = _never
+        arguments = (self.asking, self.sessions[self.asking.provider_key])
+        threading.Thread(target=_swallow, args=arguments, daemon=True).start()
+        with contextlib.ExitStack() as open_ones:
+            next(iter(open_ones.enter_context(self.stateless.open_stream("tell"))))
+            readers = {moment: open_ones.enter_context(self._tell(user)) for moment, user in self.streaming.items()}
+            for moment, reader in readers.items():
+                for event in reader:
+                    if event.event == "text":
+                        self.seen[moment] += event.data["text"]
+                        if len(self.seen[moment].split()) >= moment:
+                            break
+            assert until(lambda: upstream.calls(self.asking.provider_key))
+            server.kill()
+            # What the kernel had for the client already is what it saw, too.
+            for moment, reader in readers.items():
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    for event in reader:
+                        self.seen[moment] += event.data["text"]
+        server.start()
+        self.journals = _journals(server)
+        for user in self.users:
+            user.url = server.url
+
+    def _tell(self, user: Client) -> StreamReader:
+        return user.open_stream("tell", session_id=self.sessions[user.provider_key])
+
+    def kept(self, user: Client) -> list[dict[str, Any]]:
+        return user.get(f"/sessions/{self.sessions[user.provider_key]}/messages/").json
+
+    def rows(self, user: Client) -> list[dict[str, Any]]:
+        return rows(self.server, user_id=self.ids[user.provider_key])
+
+
+@pytest.fixture(scope="module")
+def died(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[_Died]:
+    server = Server(tmp_path_factory.mktemp("died"), {}, upstream.url).start()
+    yield _Died(server, upstream)
+    server.kill()
+
+
+def test_killed_between_question_and_answer(died: _Died, upstream: Upstream):
+    user = died.asking
+    kept = died.kept(user)
+    assert [(each["role"], each["content"]) for each in kept] == [("user", "question")]
+    [row] = died.rows(user)
+    session = died.sessions[user.provider_key]
+    assert (row["outcome"], row["session_id"], row["message_id"]) == ("interrupted", session, kept[0]["id"])
+    upstream.scripts.pop(user.provider_key)
+    assert user.ask("again", session_id=session).json["response_text"] == "echo: again"
+
+
 @pytest.mark.parametrize("moment", [3, 40, 150])
-def test_killed_in_the_middle_of_a_stream(new_server, upstream, moment: int):
-    server = new_server()
-    user = server.user()
-    session = user.session()
-    upstream.scripts[user.provider_key] = _endless
-    seen = ""
-    with user.open_stream("tell", session_id=session) as reader:
-        for event in reader:
-            if event.event == "text":
-                seen += event.data["text"]
-                if len(seen.split()) >= moment:
-                    break
-        server.kill()
-        # What the kernel had for the client already is what it saw, too.
-        try:
-            for event in reader:
-                seen += event.data["text"]
-        except (OSError, ValueError, KeyError):
-            pass
-    _again(server, user)
-    kept = user.get(f"/sessions/{session}/messages/").json
+def test_killed_in_the_middle_of_a_stream(died: _Died, moment: int):
+    kept = died.kept(died.streaming[moment])
     assert len(kept) == 2
     assert (kept[1]["status"], kept[1]["status_reason"]) == ("partial", "interrupted")
-    assert kept[1]["content"].startswith(seen)
+    assert len(died.seen[moment].split()) >= moment
+    assert kept[1]["content"].startswith(died.seen[moment])
     assert kept[1]["parent_message_id"] == kept[0]["id"]
-    row = rows(server)[0]
+    [row] = died.rows(died.streaming[moment])
     assert (row["outcome"], row["usage_estimated"], row["message_id"]) == ("interrupted", 1, kept[1]["id"])
-    assert all(size < 1000 for size in _journals(server))
+    assert all(size < 1000 for size in died.journals)
 
 
-def test_what_was_answered_whole_is_there_after_a_kill(new_server):
-    server = new_server()
-    user = server.user()
-    session = user.session()
-    for number in range(20):
-        answer = user.ask(f"q{number}", session_id=session)
-        assert answer.status == 200
-    _again(server, user)
-    kept = user.get(f"/sessions/{session}/messages/").json
+def test_what_was_answered_whole_is_there_after_a_kill(died: _Died):
+    kept = died.kept(died.answered)
     assert len(kept) == 40
-    assert kept[-1] == answer.json["assistant_message"]
-    assert len(rows(server)) == 20
+    assert kept[-1] == died.last.json["assistant_message"]
+    assert len(died.rows(died.answered)) == 20
 
 
-def test_a_stateless_call_that_died_is_in_the_ledger(new_server, upstream):
-    server = new_server()
-    user = server.user()
-    upstream.scripts[user.provider_key] = _endless
-    with user.open_stream("tell") as reader:
-        next(iter(reader))
-        server.kill()
-    _again(server, user)
-    assert [row["outcome"] for row in rows(server)] == ["interrupted"]
+def test_a_stateless_call_that_died_is_in_the_ledger(died: _Died):
+    assert [row["outcome"] for row in died.rows(died.stateless)] == ["interrupted"]
 
 
 def test_recovery_leaves_the_journals_of_the_living_alone(new_server, upstream, tmp_path: Path):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from rini.canon import Message, ToolResult, Usage, plain_text
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared
 from rini.errors import NotFoundError
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
@@ -38,13 +38,15 @@ _table = responses.c
 _message = messages.c
 _call = usage_records.c
 
-_record = sa.select(responses).where(_table.answer_id == sa.bindparam("answer"))
-_answer = sa.select(messages).where(
-    _message.id == sa.bindparam("answer"),
-    _message.user_id == sa.bindparam("user"),
-    _message.role == "assistant",
+_record = Prepared(sa.select(responses).where(_table.answer_id == sa.bindparam("answer")))
+_answer = Prepared(
+    sa.select(messages).where(
+        _message.id == sa.bindparam("answer"),
+        _message.user_id == sa.bindparam("user"),
+        _message.role == "assistant",
+    )
 )
-_insert = responses.insert()
+_insert = Prepared(responses.insert())
 _any = sa.select(messages).where(_message.id == sa.bindparam("this"), _message.user_id == sa.bindparam("user"))
 _depth = sa.select(_message.depth).where(_message.id == sa.bindparam("this"))
 _mentioned = (
@@ -102,8 +104,8 @@ def insert(
     previous_id: int | None,
 ) -> None:
     """Store a request with its answer. ``previous_id`` is the message before the first of its input."""
-    connection.execute(
-        _insert,
+    _insert.run(
+        connection,
         {
             "answer_id": answer_id,
             "user_id": user_id,
@@ -123,9 +125,9 @@ def find(connection: Connection, user_id: int, response: str) -> Found:
     """Return the user's response of that id. Raises NotFoundError, for a deleted one too."""
     answer_id = answer_in(response)
     if answer_id is not None:
-        answer = connection.execute(_answer, {"answer": answer_id, "user": user_id}).first()
+        answer = _answer.first(connection, {"answer": answer_id, "user": user_id})
         if answer is not None:
-            record = connection.execute(_record, {"answer": answer_id}).first()
+            record = _record.first(connection, {"answer": answer_id})
             if record is None or record.deleted_at is None:
                 return Found(answer, record)
     raise NotFoundError(f"There is no response '{response[:100]}'.")
