@@ -104,13 +104,13 @@ def test_a_first_start_makes_what_it_needs_and_the_next_one_keeps_it(tmp_path: P
         assert not (tmp_path / "there").exists()
 
 
-def test_eight_servers_that_start_at_once_share_one_new_database(tmp_path: Path):
+def test_four_servers_that_start_at_once_share_one_new_database(tmp_path: Path):
     with ExitStack() as stack:
         servers = [
             stack.enter_context(
                 started(tmp_path / str(n), "rini", "serve", "--port", "0", RINI_DATA_DIR=str(tmp_path / "data"))
             )
-            for n in range(8)
+            for n in range(4)
         ]
         clients = [server.client() for server in servers]
         token = clients[0].post("/users/").json["access_token"]

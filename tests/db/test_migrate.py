@@ -65,7 +65,9 @@ def test_migrations_make_the_declared_tables(url: str, engine: sa.Engine):
     assert not migrate(url)
     with engine.connect() as connection:
         # The full-text index is no table of the metadata.
-        compared = {"include_name": lambda name, kind, _parents: kind != "table" or not name.startswith("message_words")}
+        compared = {
+            "include_name": lambda name, kind, _parents: kind != "table" or not name.startswith("message_words")
+        }
         options = {"compare_type": True, "compare_server_default": True} | compared
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []

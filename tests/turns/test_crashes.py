@@ -121,8 +121,10 @@ class _Died:
 @pytest.fixture(scope="module")
 def died(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[_Died]:
     server = Server(tmp_path_factory.mktemp("died"), {}, upstream.url).start()
-    yield _Died(server, upstream)
-    server.kill()
+    try:
+        yield _Died(server, upstream)
+    finally:
+        server.kill()
 
 
 def test_killed_between_question_and_answer(died: _Died, upstream: Upstream):

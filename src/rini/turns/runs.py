@@ -29,7 +29,6 @@ _leave = (
     .where(_table.answer_id == sa.bindparam("answer"), _table.worker_id == sa.bindparam("worker"))
     .values(worker_id="")
 )
-_attempts = sa.select(_table.attempts).where(_table.answer_id == sa.bindparam("answer"))
 _end = running_turns.update().where(_table.answer_id == sa.bindparam("answer")).values(ending=sa.bindparam("reason"))
 _ending = sa.select(_table.answer_id, _table.ending).where(
     _table.worker_id == sa.bindparam("worker"), _table.ending.is_not(None)
@@ -80,11 +79,6 @@ def leave(connection: Connection, answer_id: int, worker_id: str) -> None:
 def held_by(connection: Connection, worker_id: str) -> frozenset[int]:
     """Return the answers that a worker gets."""
     return frozenset(connection.execute(_held, {"worker": worker_id}).scalars())
-
-
-def attempts(connection: Connection, answer_id: int) -> int:
-    """Return how many workers have begun a running answer; 0 where it is not running."""
-    return connection.execute(_attempts, {"answer": answer_id}).scalar() or 0
 
 
 def holder(connection: Connection, session_id: str) -> int | None:

@@ -24,8 +24,6 @@ workers = sa.Table(
     metadata,
     # One for each process.
     sa.Column("id", sa.String(32), primary_key=True),
-    # The durable executor whose work another one takes over when this process is dead; NULL: it has none.
-    sa.Column("executor_id", sa.String(64), nullable=True),
     sa.Column("seen_at", UtcDateTime(), nullable=False),
 )
 

@@ -6,7 +6,6 @@ Times are the database's, so that clocks of nodes that differ do not make a livi
 import asyncio
 import os
 from contextlib import suppress
-from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,7 +16,6 @@ from rini.turns.tables import workers
 
 SEEN_EVERY_SECONDS = 5.0
 LIVE_FOR_SECONDS = 30.0
-LIVE_FOR = timedelta(seconds=LIVE_FOR_SECONDS)
 """A worker whose last sign of life is older than this is dead."""
 
 _table = workers.c
@@ -53,7 +51,7 @@ class Worker:
 
 def _appear(connection: Connection, worker_id: str) -> None:
     if not connection.execute(workers.update().where(_table.id == worker_id).values(seen_at=_now)).rowcount:
-        connection.execute(workers.insert().values(id=worker_id, executor_id=None, seen_at=_now))
+        connection.execute(workers.insert().values(id=worker_id, seen_at=_now))
 
 
 def _disappear(connection: Connection, worker_id: str) -> None:

@@ -51,7 +51,9 @@ class ResponseFollower:
         except (NotFoundError, AnswerBrokeOffError) as error:
             if not written.begun:
                 raise
-            await written.fail(Failure("not_found" if isinstance(error, NotFoundError) else "server_error", error.detail))
+            await written.fail(
+                Failure("not_found" if isinstance(error, NotFoundError) else "server_error", error.detail)
+            )
             seen = True
         if not seen:
             if not written.begun and after != FROM_THE_BEGINNING:

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from rini.api.idempotency.tables import idempotency_keys
 from rini.kit.clock import now
 from rini.turns.tables import workers
-from rini.turns.workers import LIVE_FOR
+from rini.turns.workers import is_alive
 
 KEPT_FOR = timedelta(hours=24)
 SWEPT_AT_ONCE = 500
@@ -24,7 +24,7 @@ _insert = sa.text(
     " VALUES (:user, :key, :fingerprint, :worker, :request_id, :created_at) ON CONFLICT DO NOTHING"
 ).bindparams(sa.bindparam("created_at", type_=_table.created_at.type))
 _find = (
-    sa.select(idempotency_keys, workers.c.seen_at)
+    sa.select(idempotency_keys, is_alive.label("lives"))
     .outerjoin(workers, workers.c.id == _table.worker_id)
     .where(_this)
     .limit(1)
@@ -114,12 +114,11 @@ def find(connection: Connection, key: Key) -> Found | None:
     row = connection.execute(_find, {"user": key.user_id, "key": key.digest}).first()
     if row is None:
         return None
-    seen_at: datetime | None = row.seen_at
     return Found(
         row.fingerprint,
         row.request_id,
         row.worker_id,
-        row.worker_id is not None and seen_at is not None and seen_at > now() - LIVE_FOR,
+        row.worker_id is not None and bool(row.lives),
         None if row.status is None else Kept(row.status, _headers.decode(row.headers), row.body),
     )
 

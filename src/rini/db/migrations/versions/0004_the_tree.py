@@ -103,7 +103,9 @@ def _messages_and_sessions() -> None:
     op.drop_index("ix_messages_parent_message_id", "messages")
     op.create_index("ix_messages_parent_message_id", "messages", ["parent_message_id", "id"])
     is_root, has_message = sa.text("parent_message_id IS NULL"), sa.text("message_id IS NOT NULL")
-    op.create_index("ix_messages_roots", "messages", ["session_id", "id"], sqlite_where=is_root, postgresql_where=is_root)
+    op.create_index(
+        "ix_messages_roots", "messages", ["session_id", "id"], sqlite_where=is_root, postgresql_where=is_root
+    )
     op.create_index(
         "ix_usage_records_message_id",
         "usage_records",
@@ -187,7 +189,6 @@ def _turns() -> None:
     op.create_table(
         "workers",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("executor_id", sa.String(64), nullable=True),
         sa.Column("seen_at", UtcDateTime(), nullable=False),
     )
     op.create_table(
