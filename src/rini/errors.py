@@ -251,9 +251,10 @@ class SessionBusyError(RiniError):
 class TurnCancelledError(RiniError):
     """The answer was cancelled, or interrupted by another question, while the model wrote it. What had come is stored.
 
-    Fields: reason (cancelled, interrupted).
+    The reason is cancelled or interrupted.
 
     What to do: Nothing, if that was wanted; else ask again.
+    Fields: reason.
     """
 
     status = 409

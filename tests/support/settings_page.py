@@ -14,7 +14,15 @@ BEGIN = "<!-- made by `make docs` from src/rini/settings.py -->"
 END = "<!-- end of what `make docs` makes -->"
 
 GROUPS = {
-    "The server": ["RINI_ENV", "RINI_HOST", "RINI_PORT", "RINI_WORKERS", "RINI_SHUTDOWN_GRACE_SECONDS"],
+    "The server": [
+        "RINI_ENV",
+        "RINI_HOST",
+        "RINI_PORT",
+        "RINI_WORKERS",
+        "RINI_SHUTDOWN_GRACE_SECONDS",
+        "RINI_QUEUE_SECONDS",
+        "RINI_STREAMS_KEPT_HOURS",
+    ],
     "Data": ["RINI_DATA_DIR", "RINI_DATABASE_URL", "RINI_FILES_URL"],
     "Secrets": ["RINI_API_MASTER_KEY", "RINI_API_MASTER_KEYS_OLD", "JWT_SECRET_KEY"],
     "Tokens and users": ["JWT_ALGORITHM", "JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "RINI_SIGNUP", "RINI_SIGNUP_LIMIT"],
