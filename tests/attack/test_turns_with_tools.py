@@ -65,7 +65,7 @@ class Talker:
         for provider, key in self.keys.items():
             upstream.scripts[key] = self._checked(provider)
         assert self.user.post("/mcp-connections/", {"name": "calculator", "url": tools.url}).status == 201
-        self.session = self.user.session(system_prompt="Be exact.")
+        self.session = self.user.session(system_prompt="Be exact.", context_policy="truncate")
 
     def ask(self, provider="openai", *, text="?", stream=False, tools=True, **fields):
         """Take a turn of the session; return the answer's document, or the error's."""

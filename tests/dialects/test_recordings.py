@@ -213,7 +213,9 @@ def known_of(form: Format) -> dict[str, str]:
 
 @pytest.mark.parametrize("form", FORMATS, ids=ids)
 def test_the_same_format_passes_byte_for_byte(player: Player, form: Format, capsys):
-    played = player.play(Same(each, form, seed).call for seed, each in enumerate(recorded(form)))
+    sames = [Same(each, form, seed) for seed, each in enumerate(recorded(form))]
+    # Answers in the background are Rini's own, and their providers are asked for streams (tests/responses).
+    played = player.play(same.call for same in sames if same.stateful != ["background"])
     rows = player.ledger(played)
     tally = Tally(f"{form.name} to itself", known_of(form))
     kinds = Counter()

@@ -154,7 +154,7 @@ class _FromLibraries(logging.Handler):
         event: Any = {
             "event": "library",
             "module": record.name,
-            "message": _mask_assigned(message.strip()),
+            "message": _mask_assigned(_end_of_traceback(message.strip())),
             "exc_info": record.exc_info,
         }
         for process in self._processors:
@@ -317,6 +317,11 @@ def _text(value: str) -> str:
 def _mask_assigned(value: str) -> str:
     """Mask ``password=…`` and the like, in a text that somebody else wrote."""
     return _ASSIGNED.sub(rf"\1{MASK}", _cut(value, MAX_TEXT))
+
+
+def _end_of_traceback(text: str) -> str:
+    """Return the end of a traceback that is too long to be told whole: there stands what happened."""
+    return f"…{text[1 - MAX_TEXT :]}" if text.startswith("Traceback ") and len(text) > MAX_TEXT else text
 
 
 def _cut(value: str, length: int) -> str:
