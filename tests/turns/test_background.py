@@ -156,7 +156,7 @@ def test_an_answer_whose_journal_is_lost_ends_with_what_was_streamed(
         answer_id = next(iter(reader)).data["assistant_message_id"]
         with following(second, answer_id) as response:
             read_until(response, b"old4")
-    first.kill()
+        first.kill()  # before its client leaves
     for journal in (first.data_dir / "run").glob("*.journal"):
         journal.unlink()
     change(first, "UPDATE workers SET seen_at = '2020-01-01 00:00:00.000000'")
