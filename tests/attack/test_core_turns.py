@@ -67,7 +67,7 @@ class House:
         self.session = self.database.write_sync(repository.create, self.user_id, None, None, "auto").id
 
     @asynccontextmanager
-    async def turns(self):
+    async def turns(self, toolbox=None):
         self.ledger = Ledger(self.flaky)
         self.journal = Journal(self.folder / "run")
         async with Transport() as transport:
@@ -80,7 +80,7 @@ class House:
                 Prices(),
                 self.journal,
                 Images(None),
-                None,
+                toolbox,
                 Register(self.flaky, "w"),
                 Streams(self.flaky, "w"),
                 memory_tokens=2000,

@@ -630,8 +630,7 @@ def test_a_result_that_was_on_its_way_is_kept(tmp_path, upstream):
     upstream.scripts[house.key] = scripted("openai", lambda _request: reply(Text("Hm. "), ADD))
 
     async def leave():
-        async with house.turns() as turns:
-            turns._toolbox = _Toolbox()
+        async with house.turns(_Toolbox()) as turns:
             listener = _Leaver(tmp_path / "run")
             with suppress(asyncio.CancelledError):
                 await turns.take(house.ask(tool_choice="auto"), listener)

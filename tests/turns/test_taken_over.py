@@ -64,7 +64,7 @@ def test_a_process_that_was_taken_for_dead_books_its_call_and_stores_nothing(hou
 
     async def main() -> int:
         async with house.turns() as turns:
-            loaded = await turns.start(house.ask(background=True))
+            loaded = await turns.background.start(house.ask(background=True))
             await until(lambda: upstream.calls(house.key))
             give(house, loaded.answer_id, "other")
             model.let.set()
@@ -81,7 +81,7 @@ def test_a_process_that_was_taken_for_dead_books_its_call_and_stores_nothing(hou
 def test_events_of_an_answer_that_another_process_has_are_not_stored(house: Any):
     async def main() -> int:
         async with house.turns() as turns:
-            return (await turns.start(house.ask(background=True))).answer_id
+            return (await turns.background.start(house.ask(background=True))).answer_id
 
     answer_id = asyncio.run(main())  # closed at once: it is left to others
     assert house.database.read_sync(runs.held_by, "") == {answer_id}
@@ -98,7 +98,7 @@ def test_no_process_takes_over_what_it_has_itself(house: Any, upstream: Upstream
 
     async def main() -> None:
         async with house.turns() as turns:
-            loaded = await turns.start(house.ask(background=True))
+            loaded = await turns.background.start(house.ask(background=True))
             # It has not given a sign of life for a while.
             assert await house.database.write(adopt, "w", left_only=False) == []
             taken = await house.database.write(adopt, "other", left_only=False)
@@ -111,16 +111,16 @@ def test_no_process_takes_over_what_it_has_itself(house: Any, upstream: Upstream
 def test_what_cannot_be_begun_again_is_told_with_the_answer(house: Any, monkeypatch: pytest.MonkeyPatch):
     async def main() -> None:
         async with house.turns() as turns:
-            loaded = await turns.start(house.ask(background=True))
+            loaded = await turns.background.start(house.ask(background=True))
         give(house, loaded.answer_id, "w")
         async with house.turns() as turns:
 
             async def no_key(*_args: Any) -> None:
                 raise ProviderKeyMissingError("There is none.")
 
-            monkeypatch.setattr(turns._router, "target", no_key)
+            monkeypatch.setattr(turns._beginning._router, "target", no_key)
             ask = house.ask(background=True, completes=loaded.answer_id)
-            await turns.resume(msgspec.structs.replace(ask, messages=()))
+            await turns.background.resume(msgspec.structs.replace(ask, messages=()))
             await until(lambda: house.kept()[-1].status == "partial")
 
     asyncio.run(main())
@@ -135,9 +135,9 @@ def test_a_fault_before_it_begins_reaches_whoever_asked(house: Any, monkeypatch:
             async def broken(*_args: Any) -> None:
                 raise ZeroDivisionError
 
-            monkeypatch.setattr(turns._router, "target", broken)
+            monkeypatch.setattr(turns._beginning._router, "target", broken)
             with pytest.raises(ZeroDivisionError):
-                await turns.start(house.ask(background=True))
+                await turns.background.start(house.ask(background=True))
 
     asyncio.run(main())
     assert house.kept() == []
@@ -151,13 +151,13 @@ def test_a_question_that_interrupts_ends_one_that_has_not_begun(house: Any, monk
 
     async def main() -> None:
         async with house.turns() as turns:
-            find, found = turns._router.target, asyncio.Event()
+            find, found = turns._beginning._router.target, asyncio.Event()
 
             async def slowly(*args: Any) -> Any:
                 await found.wait()
                 return await find(*args)
 
-            monkeypatch.setattr(turns._router, "target", slowly)
+            monkeypatch.setattr(turns._beginning._router, "target", slowly)
             first = asyncio.create_task(turns.take(house.ask()))
             await asyncio.sleep(0)
             second = asyncio.create_task(turns.take(house.ask(if_busy="interrupt")))
@@ -185,7 +185,7 @@ def test_who_follows_a_silent_answer_gets_comments(house: Any, upstream: Upstrea
 
     async def main() -> None:
         async with house.turns() as turns:
-            loaded = await turns.start(house.ask(background=True))
+            loaded = await turns.background.start(house.ask(background=True))
             follower = Follower(Streams(house.database, "other"), house.database)
             follow = asyncio.create_task(follower.follow(house.user_id, loaded.answer_id, send, 0, None))
             await until(lambda: sent.count(b": still here\n\n") > 1)

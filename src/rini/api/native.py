@@ -78,7 +78,7 @@ class TurnEndpoint(ABC):
 
     async def _behind(self, ask: Ask, receive: Receive, send: Send, request_id: str | None, *, streamed: bool) -> None:
         """Begin an answer that does not end with its client, and follow it where it is streamed."""
-        loaded = await while_connected(receive, lambda: self._turns.start(ask))
+        loaded = await while_connected(receive, lambda: self._turns.background.start(ask))
         if not streamed:
             begun = Begun(
                 session_id=loaded.session_id,

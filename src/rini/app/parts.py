@@ -141,7 +141,7 @@ class Parts:
                 self.worker.keep_seen(),
                 self.streams.keep_flushed(),
                 self._register.keep_looking(),
-                keep_watch(self.database, self.worker.id, kept_for, self.turns.resume),
+                keep_watch(self.database, self.worker.id, kept_for, self.turns.background.resume),
                 self.files.keep_swept(),
                 keep_keys_swept(self.database),
             ):

@@ -75,7 +75,7 @@ class DialectEndpoint:
             )
             headers = request_id_in(self._dialect.request_id, scope)
             if asked.background and self._stored is not None:
-                loaded = await while_connected(receive, lambda: self._turns.start(ask))
+                loaded = await while_connected(receive, lambda: self._turns.background.start(ask))
                 await self._stored.behind(asked, caller.user_id, loaded.answer_id, receive, send)
             elif asked.stream:
                 stream = DialectStream(send, self._dialect, asked, headers)
