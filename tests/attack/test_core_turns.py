@@ -145,12 +145,14 @@ async def _stream(conversation: Conversation) -> None:
     await conversation.end()
 
 
-def _hold(_connection, until):
+def _hold(_connection, held, until):
+    held.release()
     until.wait(5)
 
 
-def _delete_and_hold(connection, user_id, session, until):
+def _delete_and_hold(connection, user_id, session, held, until):
     repository.delete(connection, user_id, session)
+    held.release()
     until.wait(5)
 
 
@@ -165,16 +167,23 @@ def test_a_client_that_leaves_while_the_answer_is_stored(house, deleted):
 
             async def write(unit, *args):
                 if unit.__name__ == "settle":
+                    for _ in range(
+                        1 if house.database.is_sqlite else 4
+                    ):  # writers, or it might come before the deletion
+                        await asyncio.to_thread(held.acquire, timeout=5)
                     reached.set()
                 return await real(unit, *args)
 
             house.database.write = write
+            held = threading.Semaphore(0)
             free = threading.Event()
             task = asyncio.create_task(turns.take(house.ask()))
             while not house.upstream.calls(house.key):
                 await asyncio.sleep(0)
-            holding = [asyncio.create_task(real(_hold, free)) for _ in range(3)]
-            first = real(_delete_and_hold, house.user_id, house.session, free) if deleted else real(_hold, free)
+            holding = [asyncio.create_task(real(_hold, held, free)) for _ in range(3)]
+            first = (
+                real(_delete_and_hold, house.user_id, house.session, held, free) if deleted else real(_hold, held, free)
+            )
             holding.append(asyncio.create_task(first))
             await reached.wait()
             task.cancel()

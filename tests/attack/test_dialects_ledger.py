@@ -20,9 +20,7 @@ from rini.db import Database
 from rini.db.migrate import migrate
 from rini.errors import StorageUnavailableError
 from rini.kit.clock import now
-from rini.turns.following import Streams
-from rini.turns.register import Register
-from rini.turns.turn import Turns
+from rini.turns.settling import Settling
 from rini.usage import ledger as ledger_module
 from rini.usage.ledger import Ledger
 from rini.usage.tables import usage_records
@@ -222,20 +220,7 @@ class Away:
 def test_a_paid_answer_is_not_withheld_for_its_thoughts():
     away: Any = Away()
     none: Any = None
-    turns = Turns(
-        away,
-        none,
-        none,
-        none,
-        none,
-        none,
-        none,
-        none,
-        Register(away, "w"),
-        Streams(away, "w"),
-        memory_tokens=0,
-        queue_seconds=1,
-    )
+    settling = Settling(away, none, none, none, none, "w")
 
     class Call:
         class meter:  # noqa: N801  # as the call has it
@@ -246,7 +231,7 @@ def test_a_paid_answer_is_not_withheld_for_its_thoughts():
 
     running: Any = Call()
     reply = Reply((Choice((Thinking("t", signature="s"), ToolCall("id", "name", "{}")), "tool_calls"),))
-    asyncio.run(turns._keep_thoughts(running, reply))
+    asyncio.run(settling._keep_thoughts(running, reply))
 
 
 def test_rows_that_are_too_many_to_be_kept_stay_in_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

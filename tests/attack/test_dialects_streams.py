@@ -278,7 +278,7 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
         (b'data: {"choices":[{"delta":{"content":"\\"choices\\":[]"}}],"usage":{}}\n\n', None),
         (b'data: {"choices":[{"delta":{"x":1,"choices":[]}}],"usage":{}}\n\n', None),
         (b'data: {"choices":[]}\n\n', None),
-        (b'data: {"choices":[],"usage":{"a":' + b"[" * 5000 + b"]" * 5000 + b"}}\n\n", None),
+        (b'data: {"choices":[],"usage":{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}}\n\n", None),
         (b'data: {"choices":[],"usage":{"\xff":1}}\n\n', None),
         (b'data: {"choices":[],"usage":{\n\n', None),
     ],

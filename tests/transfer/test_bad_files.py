@@ -17,7 +17,7 @@ from tests.transfer.files import SESSION, as_json, as_zip, chatgpt, claude, end,
 
 ONE = chatgpt(node("q", None, "user", "x"))
 TWO = rini(SESSION, message(1), message(2, 1), end(2, 2))
-DEEP = b"[" * 5000 + b"]" * 5000
+DEEP = b"[" * 200_000 + b"]" * 200_000
 
 
 def refused(house: House, data: bytes, wanted: Any = None) -> ImportRefusedError:
@@ -120,10 +120,11 @@ def test_a_file_of_rinis_own_is_refused_with_a_sentence(one_house: House, lines:
     ("data", "sentence"),
     [
         (
-            TWO.replace(b'"version":1', b'"version":2'),
-            "Line 1 says version 2 of the format, and this server reads version 1",
+            TWO.replace(b'"version":2', b'"version":3'),
+            "Line 1 says version 3 of the format, and this server reads 1 to 2",
         ),
-        (TWO.replace(b'"version":1', b'"version":"1"'), "Line 1 does not fit at version"),
+        (TWO.replace(b'"version":2', b'"version":0'), "Line 1 says version 0 of the format"),
+        (TWO.replace(b'"version":2', b'"version":"2"'), "Line 1 does not fit at version"),
         (TWO[:-20], "Line 5 is not whole JSON (Input data was truncated): the file may have been cut"),
         (TWO.replace(b"text 2", b"\xff"), "Line 4 is not UTF-8"),
         (TWO.replace(b'"text 2"', DEEP), "Line 4 does not fit at content"),
