@@ -53,6 +53,31 @@ def test_every_mistake_is_named_and_no_value_is_told(monkeypatch: pytest.MonkeyP
     assert caught.value.__suppress_context__
 
 
+def test_contexts_of_models_are_read():
+    given = "openai_compatible/meta-llama/Llama-3.3-70B=32768, openai_compatible/*=8192"
+    assert load_settings(RINI_CONTEXT_WINDOWS=given).context_windows == (
+        ("openai_compatible", "meta-llama/Llama-3.3-70B", 32768),
+        ("openai_compatible", "*", 8192),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("llama=4096", "entry 1 must be provider/model=tokens"),
+        ("openai/a=4096, openai_compatible/b", "entry 2 must be provider/model=tokens"),
+        ("vllm/llama=4096", "entry 1 must begin with one of openai, anthropic, google, openai_compatible"),
+        ("openai_compatible/l*a=4096", "entry 1 may have a * at the end"),
+        ("openai_compatible/llama=4k", "entry 1 must end with a number of tokens from 256 to 100000000"),
+        ("openai_compatible/llama=12", "from 256 to"),
+    ],
+)
+def test_a_context_that_is_written_wrong_is_told(given: str, told: str):
+    with pytest.raises(SettingsError, match=r"^RINI_CONTEXT_WINDOWS: ") as caught:
+        load_settings(RINI_CONTEXT_WINDOWS=given)
+    assert told in str(caught.value)
+
+
 def test_secrets_are_not_shown():
     settings = load_settings(
         RINI_API_MASTER_KEY="hidden-1", RINI_API_MASTER_KEYS_OLD="hidden-2", JWT_SECRET_KEY="hidden-3"

@@ -494,10 +494,13 @@ class StorageUnavailableError(RiniError):
     """The database does not answer.
 
     What to do: Repeat the request later; the operator finds more at GET /readyz.
+    Fields: ``session_ids``, of an import that had stored some.
     """
 
     status = 503
     code = "storage_unavailable"
+    in_doubt = False
+    """Whether it may have been stored all the same: the connection broke at its commit."""
 
 
 class StorageFullError(StorageUnavailableError):
@@ -514,6 +517,7 @@ class FilesUnavailableError(RiniError):
     """The place where files are kept does not answer, or is full.
 
     What to do: Repeat the request later; the operator looks at RINI_FILES_URL.
+    Fields: ``session_ids``, of an import that had stored some.
     """
 
     status = 503

@@ -6,7 +6,7 @@ The table in docs/settings.md is made from this class; a test holds the two toge
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +14,19 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 class SettingsError(ValueError):
     """A setting is missing or wrong. The text is one sentence for each, without the secret's value."""
+
+
+class ContextWindow(NamedTuple):
+    """How many tokens a provider's model reads at once. A ``*`` at the end of ``model`` stands for any ending."""
+
+    provider: str
+    model: str
+    tokens: int
+
+
+_WINDOW_PROVIDERS = ("openai", "anthropic", "google", "openai_compatible")
+_LEAST_WINDOW = 256
+_LARGEST_WINDOW = 100_000_000
 
 
 class Settings(BaseSettings):
@@ -124,6 +137,11 @@ class Settings(BaseSettings):
     slow_call_seconds: float = Field(
         30.0, alias="RINI_SLOW_CALL_SECONDS", gt=0, description="A call that takes longer is logged as `slow_call`."
     )
+    context_windows: Annotated[tuple[ContextWindow, ...], NoDecode] = Field(
+        (),
+        alias="RINI_CONTEXT_WINDOWS",
+        description="How many tokens models read at once whose names do not tell: `openai_compatible/llama-3.3-70b=32768`, separated by commas; a `*` at the end of a name stands for any ending. See docs/context.md.",
+    )
     prices_file: Path | None = Field(None, alias="RINI_PRICES_FILE", description="Your own prices: see docs/prices.md.")
 
     files_url: str = Field(
@@ -187,6 +205,14 @@ class Settings(BaseSettings):
             return [item.strip() for item in value.split(",") if item.strip()]
         return value
 
+    @field_validator("context_windows", mode="before")
+    @classmethod
+    def _windows(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        items = [item.strip() for item in value.split(",") if item.strip()]
+        return [_window(item, number) for number, item in enumerate(items, 1)]
+
     @field_validator("openai_base_url", "anthropic_base_url", "google_base_url")
     @classmethod
     def _address(cls, value: str) -> str:
@@ -238,6 +264,22 @@ def load_settings(**given: object) -> Settings:
         raise SettingsError(" ".join(_sentences(error))) from None
     except UnicodeDecodeError:
         raise SettingsError(".env is not UTF-8.") from None
+
+
+def _window(item: str, number: int) -> ContextWindow:
+    """Return a model's context as it is written in RINI_CONTEXT_WINDOWS."""
+    name, _, written = item.rpartition("=")
+    provider, _, model = name.strip().partition("/")
+    if not model:
+        raise ValueError(f"entry {number} must be provider/model=tokens, such as openai_compatible/llama-3.3-70b=32768")
+    if provider not in _WINDOW_PROVIDERS:
+        raise ValueError(f"entry {number} must begin with one of {', '.join(_WINDOW_PROVIDERS)}, and a slash")
+    if "*" in model[:-1]:
+        raise ValueError(f"entry {number} may have a * at the end of the model's name only")
+    tokens = int(written) if written.strip().isdecimal() and len(written) < 20 else 0
+    if not _LEAST_WINDOW <= tokens <= _LARGEST_WINDOW:
+        raise ValueError(f"entry {number} must end with a number of tokens from {_LEAST_WINDOW} to {_LARGEST_WINDOW}")
+    return ContextWindow(provider, model, tokens)
 
 
 def _sentences(error: ValidationError) -> list[str]:

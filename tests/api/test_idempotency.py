@@ -1,8 +1,10 @@
 """Idempotency-Key: a request that is sent again is answered again, and done once."""
 
 import asyncio
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -15,21 +17,26 @@ from typing import Any
 import openai
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rini.accounts import users
 from rini.accounts.access import Access
 from rini.accounts.tokens import TokenIssuer
-from rini.api.idempotency import keys, layer
+from rini.api.idempotency import keys, layer, request
 from rini.api.idempotency.layer import Idempotency
 from rini.api.idempotency.request import ReadRequest
+from rini.api.idempotency.sweep import keep_swept
 from rini.api.idempotency.tables import idempotency_keys
 from rini.api.routes import as_problem
+from rini.canon import Text
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.kit import lasting
 from rini.kit.clock import now
 from rini.turns.tables import workers
 from tests.conftest import DATABASES
+from tests.support.model import MODELS, reply, user_of
 from tests.support.server import Answer, Client, Server
 from tests.support.upstream import Conversation, Script, Upstream, openai_chunks, openai_reply
 
@@ -124,6 +131,31 @@ def test_a_turn_is_stored_once(user: Client, upstream: Upstream, stream: bool):
     assert len(upstream.calls(user.provider_key)) == 1
 
 
+def test_a_background_answer_is_begun_once(user: Client, upstream: Upstream, go: threading.Event):
+    upstream.scripts[user.provider_key] = held(go)
+    session = user.session()
+    first, second = (ask(user, "k", session_id=session, background=True) for _ in range(2))
+    assert (first.status, second.status, second.body) == (202, 202, first.body)
+    assert second.headers[REPLAYED] == "true"
+    go.set()
+    answer = f"/messages/{first.json['assistant_message_id']}"
+    until(lambda: user.get(answer).json["status"] == "complete")
+    # What was answered is told again, not what became of it.
+    assert ask(user, "k", session_id=session, background=True).body == first.body
+    assert said(user, session) == ["hello", "at last"]
+    assert len(upstream.calls(user.provider_key)) == 1
+
+
+def test_an_openai_response_is_stored_once(server: Server, upstream: Upstream):
+    user = user_of(server, upstream, "anthropic", lambda _request: reply(Text("Hello.")))
+    body = {"model": f"anthropic/{MODELS['anthropic']}", "input": "hello"}
+    for stream in (False, True):
+        first, second = (keyed(user, f"r{stream}", "/v1/responses", body | {"stream": stream}) for _ in range(2))
+        assert (first.status, second.body, second.headers[REPLAYED]) == (200, first.body, "true")
+    assert len(upstream.calls(user.provider_key)) == 2
+    assert len(user.get("/sessions/").json) == 2
+
+
 def test_what_is_made_is_made_once(user: Client):
     first, second = (keyed(user, "s", "/sessions/", {"alias": "once"}) for _ in range(2))
     assert (first.status, second.status, second.json) == (201, 201, first.json)
@@ -160,11 +192,33 @@ def test_nothing_but_a_post_has_a_key(user: Client):
     assert user.request("PUT", path, {"alias": "x"}, Idempotency_Key="k").json["alias"] == "x"
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 256, "caf\u00e9", "a\tb"])
+@pytest.mark.parametrize(
+    "key", ["", " ", "x" * 256, "x" * 10_000, "caf\u00e9", "\ud55c\uae00".encode().decode("latin-1"), "a\tb"]
+)
 def test_a_key_is_printable_and_short(user: Client, key: str):
     answer = ask(user, key)
     assert code(answer) == (422, "invalid_request")
     assert "1 to 255 printable" in answer.json["detail"]
+
+
+def test_the_pages_tell_of_the_key_wherever_it_holds(user: Client):
+    document = user.get("/openapi.json").json
+    assert document["components"]["schemas"]["IdempotencyKey"]["maxLength"] == layer.LONGEST_KEY
+    told: list[str] = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            mine = [each for each in operation.get("parameters", ()) if each["name"].lower() == "idempotency-key"]
+            assert bool(mine) == (method == "post" and "security" in operation), (method, path)
+            if mine:
+                told.append(path)
+                assert mine[0]["in"] == "header"
+                answers = operation["responses"]
+                assert all("idempotent-replayed" in answers[each]["headers"] for each in answers if each[0] == "2")
+    assert len(told) > 30
+    for path in told:
+        answer = keyed(user, "x" * 256, re.sub(r"{\w+}", "1", path), {})
+        assert answer.status in (400, 422), path
+        assert b"printable ASCII" in answer.body
 
 
 def test_without_a_good_token_the_endpoint_answers(server: Server, user: Client):
@@ -269,6 +323,13 @@ def test_an_error_that_cost_nothing_frees_the_key(user: Client, script: Callable
     assert first.status >= 400
     assert (second.status, second.headers.get(REPLAYED)) == (200, None)
     assert (third.body, third.headers[REPLAYED]) == (second.body, "true")
+
+
+@pytest.mark.parametrize("key", ["k", "0", "a b", "x" * 255, "\"'\\;--%00<>"])
+def test_any_other_key_is_one(user: Client, upstream: Upstream, key: str):
+    first, second = ask(user, key), ask(user, key)
+    assert (first.status, second.headers[REPLAYED], second.body) == (200, "true", first.body)
+    assert len(upstream.calls(user.provider_key)) == 1
 
 
 def test_bad_input_frees_the_key(user: Client):
@@ -431,8 +492,18 @@ class Layer:
         self.user_id = self.database.write_sync(users.create, "", 0)
         self.token = issuer.issue(self.user_id)
         self.app = App()
-        self.made = Idempotency(self.app, self.database, Access(issuer, self.database), self.worker, 10)
+        self.made = Idempotency(self.app, self.database, Access(issuer, self.database), self.worker)
+        self.on_the_way: list[list[bytes]] = []
         self.seen(self.worker, 0)
+
+    async def begun(self, *body: bytes) -> "asyncio.Task[Any]":
+        """Ask, and return when all of the body has come."""
+        count = len(self.on_the_way)
+        task = asyncio.create_task(self.ask(*body))
+        async with asyncio.timeout(10):
+            while len(self.on_the_way) == count or self.on_the_way[count]:
+                await asyncio.sleep(0.01)
+        return task
 
     def seen(self, worker: str, seconds_ago: float) -> None:
         row = {"id": worker, "seen_at": now() - timedelta(seconds=seconds_ago)}
@@ -447,15 +518,16 @@ class Layer:
         self.database.write_sync(lambda connection: connection.execute(delete) and None)
 
     async def ask(
-        self, *body: bytes, leave: asyncio.Event | None = None, fails: bool = False
+        self, *body: bytes, leave: asyncio.Event | None = None, fails: bool = False, cut: bool = False
     ) -> tuple[int, bytes, dict[str, str]]:
         sent: list[Any] = []
         left = leave or asyncio.Event()
         parts = list(body or (b"{}",))
+        self.on_the_way.append(parts)
 
         async def receive() -> Any:
             if parts:
-                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts) or cut}
             await left.wait()
             return {"type": "http.disconnect"}
 
@@ -528,16 +600,71 @@ def test_a_long_answer_is_not_kept_and_its_request_not_done_again(alone: Layer, 
     assert alone.app.count == 1
 
 
-def test_the_beginning_of_a_long_body_is_what_counts(alone: Layer):
-    async def three():
+@pytest.fixture
+def ten_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "HELD_BYTES", 10)
+
+
+@pytest.mark.usefixtures("ten_held")
+def test_all_of_a_long_body_counts(alone: Layer):
+    async def five():
         return [
             await alone.ask(b"0123456789", b"abc", b"def"),
+            await alone.ask(b"01234", b"56789abcd", b"e", b"f", b""),
             await alone.ask(b"0123456789", b"abc", b"xxx"),
+            await alone.ask(b"0123456789", b"abc", b"defg"),
             await alone.ask(b"012345678_", b"abc", b"def"),
+            await alone.ask(b"0123456789"),
         ]
 
-    statuses = [each[0] for each in asyncio.run(three())]
-    assert (statuses, alone.app.bodies) == ([200, 200, 422], [b"0123456789abcdef"])
+    statuses = [each[0] for each in asyncio.run(five())]
+    assert (statuses, alone.app.bodies) == ([200, 200, 422, 422, 422, 422], [b"0123456789abcdef"])
+
+
+@pytest.mark.usefixtures("ten_held")
+def test_who_comes_with_a_long_body_while_it_runs_waits_for_the_answer(alone: Layer):
+    async def three():
+        go = asyncio.Event()
+        alone.app.during = go.wait
+        body = (b"0123456789", b"abc", b"def")
+        asked = [await alone.begun(*body), await alone.begun(*body)]
+        other = await alone.begun(*body[:2], b"xxx")
+        assert not any(each.done() for each in (*asked, other))
+        go.set()
+        return [each[0] for each in await asyncio.gather(*asked, other)]
+
+    assert asyncio.run(three()) == [200, 200, 422]
+    assert alone.app.bodies == [b"0123456789abcdef"]
+
+
+@pytest.mark.usefixtures("ten_held")
+def test_whose_long_body_was_read_in_vain_is_told_to_send_it_again(alone: Layer):
+    async def thrice():
+        go = asyncio.Event()
+        alone.app.during, alone.app.status = go.wait, 503
+        body = (b"0123456789", b"abc", b"def")
+        asked = [await alone.begun(*body), await alone.begun(*body)]
+        go.set()
+        first, second = await asyncio.gather(*asked)
+        alone.app.status = 200
+        return first, second, await alone.ask(*body)
+
+    first, second, third = asyncio.run(thrice())
+    assert (first[0], second[0], second[2]["retry-after"], third[0]) == (503, 429, "1", 200)
+    assert REPLAYED not in third[2]
+
+
+@pytest.mark.usefixtures("ten_held")
+def test_who_leaves_within_a_long_body_sends_it_again(alone: Layer):
+    async def twice():
+        left = asyncio.Event()
+        left.set()
+        with pytest.raises(KeyError):  # what the application finds in place of the body
+            await alone.ask(b"0123456789", b"abc", leave=left, cut=True)
+        return await alone.ask(b"0123456789", b"abc", b"def")
+
+    assert asyncio.run(twice())[0] == 200
+    assert alone.app.bodies == [b"0123456789abcdef"]
 
 
 def test_a_client_that_cannot_be_sent_to_is_answered_when_it_comes_back(alone: Layer):
@@ -672,6 +799,30 @@ def test_a_key_is_forgotten_after_a_day(alone: Layer):
     assert asyncio.run(run()) == [2, 0, 1, 0]
 
 
+def test_ten_thousand_keys_are_forgotten_and_one_stays(alone: Layer):
+    asyncio.run(alone.ask())
+    old = now() - keys.KEPT_FOR - timedelta(seconds=1)
+    told = {"user_id": alone.user_id, "fingerprint": "f" * 64, "created_at": old}
+    rows = [told | {"digest": f"{number:064}"} for number in range(10_000)]
+    alone.database.write_sync(lambda connection: connection.execute(idempotency_keys.insert(), rows) and None)
+
+    def count(connection: Any) -> int:
+        here = idempotency_keys.c.user_id == alone.user_id
+        return connection.execute(sa.select(sa.func.count()).select_from(idempotency_keys).where(here)).scalar_one()
+
+    async def swept() -> int:
+        sweeping = asyncio.create_task(keep_swept(alone.database))
+        async with asyncio.timeout(20):
+            while alone.database.read_sync(count) > 1:
+                await asyncio.sleep(0.05)
+        sweeping.cancel()
+        return (await alone.ask())[0]
+
+    assert alone.database.read_sync(count) == 10_001
+    assert asyncio.run(swept()) == 200
+    assert (alone.app.count, alone.database.read_sync(count)) == (1, 1)
+
+
 def fingerprint(body: bytes = b"{}", query: bytes = b"", path: str = "/x/", **headers: str) -> str:
     async def read() -> str:
         sent = {"content-type": "application/json", "x-request-id": os.urandom(4).hex()} | headers
@@ -682,9 +833,44 @@ def fingerprint(body: bytes = b"{}", query: bytes = b"", path: str = "/x/", **he
         async def receive() -> Any:
             return message
 
-        return await (await ReadRequest.read(scope, receive, 10**6)).fingerprint()
+        return (await ReadRequest.read(scope, receive)).fingerprint
 
     return asyncio.run(read())
+
+
+async def read_in(pieces: list[bytes], **headers: str) -> str:
+    """Return the fingerprint of a body that comes in pieces."""
+    told = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"method": "POST", "path": "/x", "query_string": b"", "headers": told}
+    waiting = list(pieces)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
+
+    read = await ReadRequest.read(scope, receive)
+    await read.read_rest()
+    return read.fingerprint
+
+
+@given(
+    st.lists(st.sampled_from((b"--xy", b"x", b"-", b"xyx", b"text", b"--x")), min_size=1, max_size=12),
+    st.lists(st.integers(0, 40), max_size=5),
+    st.sampled_from((3, 10, 1000)),
+)
+@settings(deadline=None, max_examples=60)
+def test_in_which_pieces_a_body_comes_makes_no_difference(words: list[bytes], cuts: list[int], held: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "HELD_BYTES", held)
+        body = b"".join(words)
+        places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+        pieces = [body[start:end] for start, end in itertools.pairwise(places)]
+        kind = {"content_type": "multipart/form-data; boundary=xy"}
+        whole = asyncio.run(read_in([body], **kind))
+        assert asyncio.run(read_in(pieces, **kind)) == whole
+        # Another boundary, and the same fields.
+        other = body.replace(b"xy", b"longer-boundary")
+        assert asyncio.run(read_in([other], content_type="multipart/form-data; boundary=longer-boundary")) == whole
+        assert (asyncio.run(read_in([body + b"z"], **kind)) == whole) is False
 
 
 def form(mark: str, text: str, quote: str = "") -> str:

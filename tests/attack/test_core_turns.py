@@ -14,12 +14,14 @@ from rini.db import Database
 from rini.db.migrate import migrate
 from rini.errors import NotFoundError, StorageUnavailableError
 from rini.inference.target import Target
+from rini.inference.window import Windows
 from rini.kit.http import Transport
 from rini.providers.catalog import PROVIDERS
 from rini.sessions import messages, repository
 from rini.turns.following import Streams
 from rini.turns.images import Images
 from rini.turns.journal import Journal
+from rini.turns.recovery import recover
 from rini.turns.register import Register
 from rini.turns.settle import settle as real_settle
 from rini.turns.turn import Turns
@@ -78,6 +80,7 @@ class House:
                 transport,
                 self.ledger,
                 Prices(),
+                Windows(),
                 self.journal,
                 Images(None),
                 toolbox,
@@ -218,10 +221,14 @@ def test_a_client_that_leaves_when_the_database_does_too(house):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        assert not house.journal._calls
+        assert house.journal._calls, "nobody knows whether it is stored: the next start looks"
 
     asyncio.run(asyncio.wait_for(main(), 20))
-    assert len(house.booked()) == 1
+    for _ in range(2):
+        recover(house.database, Prices(), house.folder / "run")
+        assert len(house.booked()) == 1
+    assert [message.status for message in house.kept()] == ["complete", "partial"]
+    assert not list((house.folder / "run").iterdir())
 
 
 def test_a_fault_of_the_servers_own_is_booked(house):

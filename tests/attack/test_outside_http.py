@@ -184,6 +184,18 @@ def test_a_refused_body_is_answered_readably(lone: Server):
         assert got.count(b"HTTP/1.1 200 OK") == (end == "keep-alive")
 
 
+def test_what_is_refused_before_its_body_is_read_is_answered_readably(lone: Server):
+    user = lone.user()
+    body = b" " * (25 * 1024 * 1024)
+    head = f"POST /sessions/import?format=wrong HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n".encode()
+    for end in (b"close", b"keep-alive"):
+        told = b"Connection: %s\r\nContent-Length: %d\r\n\r\n" % (end, len(body))
+        got = _send(lone, head + told, body, _me(user, Connection="close"))
+        assert got.startswith(b"HTTP/1.1 422 "), got[:100]
+        assert b'"format' in got or b"format:" in got
+        assert got.count(b"HTTP/1.1 200 OK") == (end == b"keep-alive")
+
+
 @pytest.mark.parametrize("path", [b"/sessions/", b"/llm/text-completion/"])
 def test_a_body_too_large_has_one_code_however_it_comes(lone: Server, path: bytes):
     user = lone.user()

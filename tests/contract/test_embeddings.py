@@ -293,7 +293,7 @@ def test_a_text_that_the_provider_finds_too_long_is_named(client: Client, provid
     assert (answer.status, answer.json["code"]) == (422, "embedding_input_refused")
     assert answer.json["index"] == index
     assert f"input[{index}]" in answer.json["detail"]
-    assert answer.json["estimated_tokens"] == (11_250 if index == 2 else 2)
+    assert answer.json["estimated_tokens"] == (9_450 if index == 2 else 2)
     assert message in answer.json["detail"]
 
 
@@ -423,8 +423,8 @@ def test_when_a_batch_fails_the_others_end_and_what_was_spent_is_booked(booking:
     wait_until(lambda: sum(one.left_at is not None for one in seen) == 7)
     row = the_row(booking, user)
     assert (row["outcome"], row["error_code"]) == ("provider_failed", "provider_unavailable")
-    # What was cut off may be charged: 700 texts, estimated at 2 tokens each.
-    assert (row["input_tokens"], row["usage_estimated"]) == (111 + 1400, 1)
+    # What was cut off may be charged: 700 texts, estimated at 3 tokens each.
+    assert (row["input_tokens"], row["usage_estimated"]) == (111 + 2100, 1)
 
 
 def test_a_refusal_costs_nothing(booking: Server, upstream: Upstream):
@@ -458,7 +458,7 @@ def test_a_client_that_leaves_ends_the_providers_calls(booking: Server, upstream
     client.close()
     row = the_row(booking, user)
     assert (row["outcome"], row["usage_estimated"]) == ("client_left", 1)
-    assert row["input_tokens"] == sum(-(-len(text) // 4) for text in texts(5000))
+    assert row["input_tokens"] == 18_990  # 3 to 4 for each
     wait_until(lambda: all(one.left_at for one in upstream.calls(user.provider_key)))
 
 

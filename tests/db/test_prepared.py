@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 
-from rini.db import Database, Prepared, UtcDateTime
+from rini.db import Database, Prepared, UtcDateTime, among
 
 things = sa.Table(
     "things",
@@ -23,6 +23,7 @@ MOMENT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 insert = Prepared(things.insert().returning(things))
 by_name = Prepared(sa.select(things.c.id, things.c.seen_at).where(things.c.name == sa.bindparam("name")))
 first_named = Prepared(sa.select(things.c.id).where(things.c.name == "100%").order_by(things.c.id).limit(1))
+some = Prepared(sa.select(things.c.id, things.c.seen_at).where(among(things.c.id, "ids")).order_by(things.c.id))
 rename = Prepared(things.update().where(things.c.id == sa.bindparam("this")))
 
 
@@ -71,3 +72,18 @@ def test_what_the_database_refuses_is_sqlalchemys_error(database):
 def test_a_time_without_a_zone_is_refused(database):
     with pytest.raises(ValueError, match="zone"):
         database.write_sync(insert.one, {"id": 1, "name": "a", "seen_at": MOMENT.replace(tzinfo=None)})
+
+
+def test_of_many_rows_no_more_than_are_wanted_are_read(database):
+    database.write_sync(insert.run_many, [{"id": number, "name": "a", "seen_at": MOMENT} for number in range(5)])
+    found = database.read_sync(lambda connection: next(by_name.tuples(connection, {"name": "a"})))
+    assert found == (0, MOMENT)
+    every = database.read_sync(lambda connection: list(by_name.tuples(connection, {"name": "a"})))
+    assert every == [(number, MOMENT) for number in range(5)]
+
+
+def test_a_thousand_ids_are_one_parameter(database):
+    database.write_sync(insert.run_many, [{"id": number, "name": "a"} for number in range(1, 4)])
+    for wanted in ([], [2], [3, 1, 3], list(range(2, 1000))):
+        rows = database.read_sync(some.rows, {"ids": wanted})
+        assert [row.id for row in rows] == sorted({1, 2, 3} & {*wanted}), wanted

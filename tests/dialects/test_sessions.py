@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from rini.canon import Document, Image, Message, Part, Reply, Request, Text, Thinking, ToolCall, ToolResult, plain_text
+from rini.canon import (
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Reply,
+    Request,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    plain_text,
+)
 from tests.support.dialects import DIALECTS, PROVIDERS, SDK_ERRORS, Behind, Got, World, raised_by
 from tests.support.dialects_features import ANTHROPIC_TOOLS, CHAT_TOOLS, GEMINI_TOOLS, RESPONSES_TOOLS
 from tests.support.model import reply
@@ -291,6 +304,68 @@ def test_a_tool_loop_of_which_only_results_are_sent(world: World, dialect: str, 
     assert plain_text(request.messages[-1].parts) == "And tomorrow?"
 
 
+@pytest.mark.parametrize("behind", PROVIDERS[:4], ids=lambda behind: behind.name)
+def test_a_result_of_gemini_names_its_call_without_an_id(world: World, behind: Behind):
+    calls = (ToolCall("one", "weather", "{}"), ToolCall("two", "time", "{}"), ToolCall("three", "weather", "{}"))
+
+    def answer(request: Request) -> Reply:
+        answered = any(isinstance(part, ToolResult) for each in request.messages for part in each.parts)
+        return reply(Text("It rains.")) if answered else reply(*calls)
+
+    talk = Talk(world, answer)
+    talk.ask("gemini", behind, with_tools("gemini", said("gemini", "How is the weather?")))
+    parts = [
+        types.Part.from_function_response(name=name, response={"result": result})
+        for name, result in (("weather", "rainy"), ("weather", "dry"), ("time", "noon"))
+    ]
+    asked = {"contents": [types.Content(role="user", parts=parts)]}
+    assert talk.ask("gemini", behind, with_tools("gemini", asked)).text == "It rains."
+    given = [part for each in talk.requests[-1].messages for part in each.parts if isinstance(part, ToolResult)]
+    assert [part.call_id for part in given] == ["one", "three", "two"]
+    assert [part.id for each in talk.requests[-1].messages for part in each.parts if isinstance(part, ToolCall)] == [
+        "one",
+        "two",
+        "three",
+    ]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_result_of_no_call_is_refused_and_not_stored(world: World, dialect: str):
+    talk = Talk(world)
+    talk.ask(dialect, ANTHROPIC, said(dialect, "one"))
+    lost = ToolCall("call_of_nobody", "weather", "{}")
+    if dialect == "gemini":
+        parts = [types.Part.from_function_response(name=lost.name, response={"result": RESULT})]
+        asked: dict[str, Any] = {"contents": [types.Content(role="user", parts=parts)]}
+    else:
+        asked = results(dialect, Got(call_ids=(lost.id,)))
+    with pytest.raises(SDK_ERRORS) as failed:
+        talk.ask(dialect, ANTHROPIC, asked)
+    assert raised_by(failed.value, world.clients.headers).status == 400
+    assert "answers no call" in str(failed.value)
+    assert [row["role"] for row in talk.kept()] == ["user", "assistant"]
+
+
+def test_what_only_one_provider_can_read_keeps_nobody_else_from_answering(world: World):
+    search = {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search", "query": "x"},
+    }
+    talk = Talk(world, lambda _: reply(Opaque("openai_responses", search), Text("Found.")))
+    talk.ask("responses", OPENAI_RESPONSES, said("responses", "search"))
+    for dialect, behind in (("responses", ANTHROPIC), ("chat", GOOGLE), ("anthropic", OPENAI)):
+        got = talk.ask(dialect, behind, said(dialect, "Again?"))
+        assert talk.read()[1] == ("assistant", "Found."), behind.name
+        assert got.dropped == ("web_search_call",)
+    talk.ask("responses", OPENAI_RESPONSES, said("responses", "And now?"))
+    assert isinstance(talk.requests[-1].messages[1].parts[0], Opaque)
+    for provider, model in (("anthropic", "claude-haiku-4-5"), ("openai", "gpt-4o-mini")):
+        body = {"text": "natively", "provider": provider, "model": model, "session_id": talk.session}
+        assert world.user.post("/llm/text-completion/", body).status == 200
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_pictures_and_papers_are_seen_again(world: World, dialect: str):
     talk = Talk(world)
@@ -305,6 +380,19 @@ def test_pictures_and_papers_are_seen_again(world: World, dialect: str):
 
 def media_of(message: Message, kind: type[Image | Document]) -> str | None:
     return next(part.media.data for part in message.parts if isinstance(part, kind))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_question_in_other_words_keeps_what_came_with_it(world: World, dialect: str):
+    talk = Talk(world)
+    talk.ask(dialect, ANTHROPIC, looked_at(dialect, picture(), PDF))
+    question = world.clients.headers["x-rini-question"]
+    body = {"text": "And now?", "provider": GOOGLE.provider, "model": GOOGLE.model}
+    world.script(GOOGLE, talk._answered)
+    assert world.user.post(f"/messages/{question}/edit", body).status == 200
+    (message,) = talk.requests[-1].messages
+    assert [type(part) for part in message.parts] == [Image, Document, Text]
+    assert plain_text(message.parts) == "And now?"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from rini.accounts import users
+from rini.canon import Text
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.errors import AnswerRunningError, InvalidRequestError
@@ -15,8 +16,10 @@ from rini.sessions import messages, repository
 from rini.sessions.ancestry import ancestor_at, place_below
 from rini.sessions.context import Cut, read_path, store_cut
 from rini.sessions.tables import messages as table
+from tests.support.model import MODELS, reply, user_of
 from tests.support.server import Client, Server
 from tests.support.things import picture
+from tests.support.upstream import Upstream
 
 
 def say(user: Client, session: str, content: str, parent: int | None = None, role: str = "user") -> int:
@@ -138,6 +141,46 @@ def test_memory_goes_along_with_the_messages_that_it_is_from(user: Client, grown
     assert set(own_memory(user, session)) == {"of b", "of e", "of none"}
     assert own_memory(user, fork(user, session, mode="all", memory=False)["id"]) == {}
     assert set(own_memory(user, fork(user, session, mode="all")["id"])) == {"of b", "of e", "of none"}
+
+
+def test_responses_go_along_under_their_new_ids(server: Server, upstream: Upstream):
+    user = user_of(server, upstream, "anthropic", lambda _request: reply(Text("Red.")))
+    asked = {"model": f"anthropic/{MODELS['anthropic']}", "metadata": {"a": "b"}, "temperature": 0.5}
+
+    def respond(text: str, **fields: Any) -> Any:
+        return user.post("/v1/responses", asked | {"input": text} | fields).json
+
+    first = respond("one", instructions="Be brief.")
+    second = respond("two", previous_response_id=first["id"])
+    deleted = respond("three", previous_response_id=first["id"])
+    assert user.delete(f"/v1/responses/{deleted['id']}").status == 200
+    session = user.get("/sessions/").json[0]["id"]
+    copy = fork(user, session, mode="all")["id"]
+    answers = [
+        f"resp_{each['id']}" for each in user.get(f"/sessions/{copy}/messages/").json if each["role"] == "assistant"
+    ]
+    for was, now_, before in zip((first, second), answers, (None, answers[0]), strict=False):
+        copied = user.get(f"/v1/responses/{now_}").json
+        same = ("metadata", "instructions", "temperature", "created_at", "model", "status")
+        assert {name: copied[name] for name in same} == {name: was[name] for name in same}
+        assert copied["previous_response_id"] == before
+        (item,) = user.get(f"/v1/responses/{now_}/input_items").json["data"]
+        assert item["id"].startswith("msg_rini_")
+        assert item["content"][0]["text"] == ("one" if was is first else "two")
+    # What was deleted does not come back.
+    assert user.get(f"/v1/responses/{answers[2]}").status == 404
+    assert user.get(f"/v1/responses/{second['id']}").json["previous_response_id"] == first["id"]
+
+
+def test_a_fork_of_a_conversation_is_another_conversation(server: Server, upstream: Upstream):
+    user = user_of(server, upstream, "anthropic", lambda _request: reply(Text("Red.")))
+    talk = user.post("/v1/conversations", {"metadata": {"topic": "tea"}}).json["id"]
+    body = {"model": f"anthropic/{MODELS['anthropic']}", "input": "one", "conversation": talk}
+    assert user.post("/v1/responses", body).status == 200
+    copy = fork(user, user.get("/sessions/").json[0]["id"])
+    response = user.get(f"/v1/responses/resp_{copy['head_message_id']}").json
+    assert response["conversation"] == {"id": "conv_" + copy["id"].replace("-", "")}
+    assert user.get(f"/v1/conversations/{response['conversation']['id']}").json["metadata"] == {"topic": "tea"}
 
 
 def test_a_file_is_there_until_the_last_of_its_messages_goes(server: Server, user: Client):

@@ -7,7 +7,13 @@ from statistics import median
 import pytest
 
 from rini.canon import Document, Image, Media, Message, Opaque, Text, Tool, ToolCall, ToolResult
-from rini.inference.estimate import conversation_tokens, request_tokens, text_tokens, tools_tokens
+from rini.inference.estimate import (
+    MOST_CHARACTERS_PER_TOKEN,
+    conversation_tokens,
+    request_tokens,
+    text_tokens,
+    tools_tokens,
+)
 from rini.wire.anthropic import ANTHROPIC
 from rini.wire.codec import MalformedError
 from rini.wire.gemini import GEMINI
@@ -55,8 +61,21 @@ def test_the_estimate_is_near_what_providers_count(provider: str) -> None:
 
 
 def test_scripts_have_sizes_of_their_own() -> None:
-    assert text_tokens("word " * 100) == 125
-    assert 60 <= text_tokens("안녕하세요" * 20) <= 75
+    assert 100 <= text_tokens("word " * 100) <= 125
+    assert 70 <= text_tokens("안녕하세요" * 20) <= 85
+    assert 70 <= text_tokens("你好吗朋友" * 20) <= 85
+    assert 25 <= text_tokens("здравствуй" * 10) <= 40
+    assert 1 <= text_tokens("🎉") <= text_tokens("é, \u2019") <= 4
+    assert text_tokens("\ud800") == text_tokens("?") == 1
+    assert text_tokens("") == 0
+
+
+def test_marks_and_digits_count_for_more_than_letters() -> None:
+    assert text_tokens('{"a":[1,2,{"b":31}]}') > 2 * text_tokens("words of the same le")
+
+
+def test_no_text_has_more_characters_a_token_than_is_said() -> None:
+    assert len("a" * 10_000) <= text_tokens("a" * 10_000) * MOST_CHARACTERS_PER_TOKEN
 
 
 def test_every_part_has_a_size() -> None:
@@ -65,7 +84,7 @@ def test_every_part_has_a_size() -> None:
 
     assert tokens(Image(Media(url="rini:x"))) > tokens(Image(Media(url="rini:x"), detail="low")) > 50
     assert tokens(Document(Media(data="A" * 60_000, mime_type="application/pdf"))) > 2000
-    assert tokens(Document(Media(), text="word " * 400)) == 504
+    assert tokens(Document(Media(), text="word " * 400)) == 424
     assert tokens(ToolResult("call", (Image(Media(url="rini:x")), Text("word " * 400)))) > 1400
     assert tokens(Opaque("anthropic", {"found": "x" * 3000})) > 900
 

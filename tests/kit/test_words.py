@@ -106,7 +106,10 @@ def test_operators_are_words():
 
 def test_a_query_is_cut_at_so_many_words():
     assert [each.words for each in query_phrases("a b c d", 2)] == [("a",), ("b",)]
-    assert query_phrases("가나다라마바사", 3) == []
+    assert query_phrases("가나다라마바사", 3) == [Phrase(("가나", "나다", "다라"), ("가나다라",))]
+    assert query_phrases("x 가나다", 1) == [Phrase(("x",), ("x",))]
+    assert query_phrases("가-나다-x", 2) == [Phrase(("가", "나다"), ("가", "나다"))]
+    assert query_phrases("a_b_c", 2) == [Phrase(("a", "b"), ("a", "b"))]
 
 
 def test_single_words_of_phrases():

@@ -15,6 +15,7 @@ from rini.accounts.keyring import Keyring
 from rini.db import Database
 from rini.db.migrate import migrate
 from rini.inference.target import Router
+from rini.inference.window import Windows
 from rini.kit.http import Transport
 from rini.models.listing import Listing
 from rini.models.naming import ModelNames
@@ -47,6 +48,7 @@ class World:
     user_id: int
     keys: KeyCache = field(init=False)
     boxed: tuple[Any, ...] = ()
+    windows: Windows = field(default_factory=Windows)
 
     def __post_init__(self) -> None:
         self.keys = KeyCache(Keyring([os.urandom(32)]), self.database)
@@ -70,7 +72,7 @@ class World:
             async with Transport(allowed_private_hosts=allowed) as transport:
                 router = Router(self.keys, {"openai": f"{url}/v1", "anthropic": url, "google": url}, None)
                 names = ModelNames(self.database, [model.id.removeprefix("local/") for model in self.boxed])
-                listing = Listing(router, transport, names, Prices(), self.boxed)
+                listing = Listing(router, transport, names, Prices(), self.windows, self.boxed)
                 try:
                     return await asyncio.wait_for(use(listing), 20)
                 finally:

@@ -7,7 +7,9 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from tests.support.dialects import World
+from rini.canon import Request, Text, ToolCall, ToolResult
+from tests.support.dialects import PROVIDERS, World
+from tests.support.model import reply
 from tests.wire.openai_responses import spec
 
 SAID = {"type": "message", "role": "user", "content": "My name is 리니."}
@@ -109,6 +111,20 @@ def test_an_item_of_the_middle_is_deleted_and_the_others_keep_their_ids(world: W
         items.retrieve(before[3], conversation_id=conversation)
     with pytest.raises(openai.NotFoundError):
         items.delete(before[3], conversation_id=conversation)
+
+
+@pytest.mark.parametrize("deleted", ["function_call", "function_call_output"])
+def test_a_call_or_a_result_that_is_deleted_keeps_nobody_from_answering(world: World, deleted: str):
+    conversation = made(world, SAID, CALL, RESULT, ANSWER)
+    item = next(item for item in listed(world, conversation) if item.type == deleted)
+    world.clients.openai.conversations.items.delete(item.id, conversation_id=conversation)
+    for behind in PROVIDERS:
+        requests: list[Request] = []
+        world.script(behind, lambda request, requests=requests: requests.append(request) or reply(Text("Yes.")))
+        asked = {"model": f"{behind.provider}/{behind.model}", "input": "And?", "conversation": conversation}
+        assert world.clients.openai.responses.create(**asked).output_text == "Yes."
+        parts = [part for message in requests[0].messages for part in message.parts]
+        assert not [part for part in parts if isinstance(part, ToolCall | ToolResult)]
 
 
 def test_of_several_items_of_one_answer_one_is_deleted(world: World):

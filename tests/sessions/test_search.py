@@ -1,5 +1,6 @@
 """GET /messages/search, and the index behind it."""
 
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from rini.db import Database
 from rini.db.migrate import MIGRATIONS, alone, migrate
 from rini.sessions import messages, repository, search
 from rini.sessions.tables import message_labels
+from rini.sessions.tables import messages as messages_table
 from tests.conftest import DATABASES
 from tests.support.server import Answer, Client, Server
+from tests.support.upstream import Conversation, Script, Upstream, openai_chunks
 
 
 def say(user: Client, session: str, content: str, role: str = "user") -> int:
@@ -114,6 +117,9 @@ def test_where_no_message_has_all_words_those_with_any_are_found(user: Client):
     assert (ids(answer), answer.headers["x-search-matched"]) == ([message], "any")
     assert marked(answer) == [["예산"]]
     assert ids(ask(user, "qwertz")) == []
+    other = say(user, session, "the budget of Seoul")
+    answer = ask(user, "budget zebra")
+    assert (ids(answer), answer.headers["x-search-matched"]) == ([other], "any")
 
 
 @pytest.mark.parametrize(
@@ -165,6 +171,40 @@ def test_an_answer_is_found_once_it_is_there(user: Client):
     assert said["id"] in ids(ask(user, said["content"]))
 
 
+def test_a_question_that_failed_is_found(user: Client, script: Callable[[Script], None]):
+    async def refuse(conversation: Conversation) -> None:
+        await conversation.whole({"error": {"message": "no"}}, status=400)
+
+    script(refuse)
+    session = user.session()
+    assert user.ask("who saw the axolotl?", session_id=session).status >= 400
+    (question,) = user.get(f"/sessions/{session}/messages/").json
+    assert ids(ask(user, "axolotl")) == [question["id"]]
+
+
+def test_what_was_said_before_a_crash_is_found(new_server: Callable[..., Server], upstream: Upstream):
+    async def endless(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.chunk(openai_chunks("a narwhal ", finish=None)[-1])
+        await conversation.until_left()
+
+    server = new_server()
+    user = server.user()
+    session = user.session()
+    assert user.ask("first", session_id=session).status == 200
+    upstream.scripts[user.provider_key] = endless
+    with user.open_stream("what is in the fjord?", session_id=session) as stream:
+        assert any("narwhal" in str(event) for event in stream)
+        server.kill()
+    server.start()
+    user.url = server.url
+    last, question = ([*reversed(user.get(f"/sessions/{session}/messages/").json)])[:2]
+    assert (last["content"], question["content"]) == ("a narwhal ", "what is in the fjord?")
+    assert ids(ask(user, "fjord")) == [question["id"]]
+    assert ids(ask(user, "narwhal")) == [last["id"]]
+    assert len(ids(ask(user, "first"))) == 2  # and its answer, which repeats it
+
+
 def test_what_is_deleted_is_not_found(user: Client):
     session, other = user.session(), user.session()
     one, two = say(user, session, "walrus one"), say(user, session, "walrus two")
@@ -208,12 +248,19 @@ def store(database: Database, mine: tuple[int, str]) -> Callable[[str], int]:
 
 
 def find(database: Database, user_id: int, query: str, **parameters: Any) -> list[int]:
+    database.write_sync(search.catch_up)
     return [hit.message.id for hit in database.read_sync(search.search, user_id, query, **parameters).hits]
 
 
 def indexed(database: Database) -> int:
     return database.read_sync(
         lambda connection: connection.execute(sa.text("SELECT count(*) FROM message_words")).scalar()
+    )
+
+
+def waiting(database: Database) -> int:
+    return database.read_sync(
+        lambda connection: connection.execute(sa.text("SELECT count(*) FROM unindexed_messages")).scalar()
     )
 
 
@@ -228,16 +275,88 @@ def test_a_message_is_indexed_anew_in_place_of_what_it_was(
     database: Database, mine: tuple[int, str], store: Callable[[str], int]
 ):
     one = store("before")
-    database.write_sync(search.index, one, *mine, "user", "after")
+    assert find(database, mine[0], "before") == [one]
+    after = messages_table.update().where(messages_table.c.id == one).values(content="after")
+    database.write_sync(lambda connection: connection.execute(after) and None)
+    database.write_sync(search.index_soon, one, "after")
     assert (find(database, mine[0], "before"), find(database, mine[0], "after")) == ([], [one])
 
 
 def test_the_index_goes_with_the_user(database: Database, mine: tuple[int, str], store: Callable[[str], int]):
     for number in range(3):
         store(f"word {number}")
-    assert indexed(database) == 3
+    database.write_sync(search.catch_up)
+    store("that waits")
+    assert (indexed(database), waiting(database)) == (3, 1)
     database.write_sync(lambda connection: connection.execute(sa.text("DELETE FROM users")) and None)
-    assert indexed(database) == 0
+    assert indexed(database) == waiting(database) == 0
+
+
+def test_what_waits_is_indexed_with_what_comes_later(
+    database: Database, store: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(search, "TOGETHER", 4)
+    for number in range(1, 4):
+        assert store("a word") == number
+    assert (indexed(database), waiting(database)) == (0, 3)
+    store("a word")
+    assert (indexed(database), waiting(database)) == (4, 0)
+    store("a word")
+    assert (indexed(database), waiting(database)) == (4, 1)
+    store("long " * 1000)
+    assert (indexed(database), waiting(database)) == (6, 0)
+
+
+def test_all_that_waits_is_caught_up(database: Database, store: Callable[[str], int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(search, "INDEXED_AT_ONCE", 2)
+    for _ in range(5):
+        store("a word")
+    store("…")
+    database.write_sync(search.catch_up)
+    assert (indexed(database), waiting(database)) == (5, 0)
+
+
+def test_on_postgres_one_process_at_a_time_indexes(new_postgres_url: Callable[[], str]):
+    url = new_postgres_url().replace("postgresql://", "postgresql+psycopg://")
+    migrate(url)
+    database, other = Database(url), Database(url)
+
+    def both(connection: Connection) -> tuple[bool, bool]:
+        return search.catch_up(connection), other.write_sync(search.catch_up)
+
+    assert database.write_sync(both) == (True, False)
+    assert other.write_sync(search.catch_up)
+    database.close()
+    other.close()
+
+
+def test_on_postgres_nobody_waits_for_who_deletes_a_message_that_is_to_be_indexed(
+    new_postgres_url: Callable[[], str],
+):
+    url = new_postgres_url().replace("postgresql://", "postgresql+psycopg://")
+    migrate(url)
+    database, other = Database(url), Database(url)
+    user_id = database.write_sync(users.create, "", 0)
+    session_id = database.write_sync(repository.create, user_id, None, None, "auto").id
+    one, two = (
+        database.write_sync(messages.append, user_id, session_id, "user", word, None).id for word in ("one", "two")
+    )
+    deleting, indexed_by_other = threading.Event(), threading.Event()
+
+    def delete(connection: Connection) -> None:
+        connection.execute(messages_table.delete().where(messages_table.c.id == two))
+        deleting.set()
+        assert indexed_by_other.wait(20)
+
+    thread = threading.Thread(target=database.write_sync, args=(delete,))
+    thread.start()
+    assert deleting.wait(20)
+    other.write_sync(search.catch_up)
+    indexed_by_other.set()
+    thread.join(20)
+    assert (indexed(database), waiting(database), find(database, user_id, "one")) == (1, 0, [one])
+    database.close()
+    other.close()
 
 
 def test_the_newest_are_ranked(
@@ -245,6 +364,7 @@ def test_the_newest_are_ranked(
 ):
     stored = [store("common") for _ in range(6)]
     monkeypatch.setattr(search, "CANDIDATES", 4)
+    database.write_sync(search.catch_up)
     found = database.read_sync(search.search, mine[0], "common", limit=100)
     assert ([hit.message.id for hit in found.hits], found.total) == (stored[:1:-1], 4)
 
@@ -258,17 +378,35 @@ def test_texts_that_are_too_long_for_a_tsvector_are_kept_in_part(
     assert find(database, mine[0], chr(0xAC00) + chr(0xAC07)) == [pairs]
 
 
+def downgrade(url: str, revision: str) -> None:
+    with alone(url) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
 def test_messages_from_before_the_index_are_found(
     url: str, database: Database, mine: tuple[int, str], store: Callable[[str], int]
 ):
     wanted = [store(f"오래된 예산 {number}") for number in range(3)]
     store("…")
     before = find(database, mine[0], "예산", session_id=mine[1], role="user")
-    with alone(url) as connection:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
+    downgrade(url, "0003")
     assert migrate(url)
     assert find(database, mine[0], "예산", session_id=mine[1], role="user") == before == wanted[::-1]
     assert indexed(database) == 3
+
+
+def test_what_waits_is_found_by_an_older_version_too(
+    url: str, database: Database, mine: tuple[int, str], store: Callable[[str], int]
+):
+    one = store("겨울 바다")
+    store("…")
+    assert (indexed(database), waiting(database)) == (0, 2)
+    downgrade(url, "0004")
+    assert indexed(database) == 1
+    with alone(url) as connection:
+        assert search.search(connection, mine[0], "바다", session_id=mine[1], role="user").hits[0].message.id == one
+    assert migrate(url)
+    assert (indexed(database), waiting(database)) == (1, 0)

@@ -123,6 +123,18 @@ def test_the_head_is_moved_by_compare_and_set(user: Client, grown):
     assert user.request("PUT", f"/sessions/{session}/head", {"message_id": ids["a"]}, If_Match='"0"').status == 200
 
 
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [('{}, "99"', 200), ('"99" , {}', 200), ("W/{}", 200), ('"98", "99"', 412), ('"98",', 422), ("17", 422), ("*, {}", 422)],
+)  # fmt: skip
+def test_heads_may_be_expected_as_http_has_it(user: Client, grown, tags: str, status: int):
+    session, ids = grown
+    tag = user.get(f"/sessions/{session}/head").headers["etag"]
+    body = {"message_id": ids["d"]}
+    answer = user.request("PUT", f"/sessions/{session}/head", body, If_Match=tags.format(tag))
+    assert answer.status == status, answer
+
+
 def test_what_cannot_be_a_head(server: Server, user: Client, grown):
     session, ids = grown
     path = f"/sessions/{session}/head"
@@ -171,6 +183,7 @@ def test_labels_and_notes(server: Server, user: Client, grown):
     assert user.get("/messages/labels").json == [{"label": "idea", "messages": 2}, {"label": "할 일", "messages": 1}]
     assert user.patch(f"/messages/{ids['c']}", {"labels": []}).json["note"] == "Later."
     assert user.patch(f"/messages/{ids['c']}", {"note": None}).json["note"] is None
+    assert user.patch(f"/messages/{ids['c']}", {"content": "other words"}).status == 422
     assert user.get("/messages/labels").json == [{"label": "idea", "messages": 1}]
     (tree,) = user.get(f"/sessions/{session}/tree?from={ids['f']}&depth=1").json["messages"]
     assert tree["labels"] == ["idea"]

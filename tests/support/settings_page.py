@@ -35,6 +35,7 @@ GROUPS = {
         "RINI_FIRST_BYTE_TIMEOUT",
         "RINI_BETWEEN_BYTES_TIMEOUT",
         "RINI_PROVIDER_RETRIES",
+        "RINI_CONTEXT_WINDOWS",
         "RINI_PRICES_FILE",
     ],
     "Memory and tools": ["RINI_MEMORY_TOKENS", "RINI_MCP_SERVERS_FILE"],

@@ -17,6 +17,16 @@ from tests.transfer.files import SESSION, as_json, as_zip, chatgpt, claude, end,
 
 ONE = chatgpt(node("q", None, "user", "x"))
 TWO = rini(SESSION, message(1), message(2, 1), end(2, 2))
+
+
+def answer(number: int) -> dict[str, Any]:
+    return message(number, role="assistant")
+
+
+def response(number: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "response", "message": number, "request": {}, "created_at": SESSION["created_at"]} | fields
+
+
 DEEP = b"[" * 200_000 + b"]" * 200_000
 
 
@@ -44,6 +54,9 @@ def refused(house: House, data: bytes, wanted: Any = None) -> ImportRefusedError
     [
         (b"", "The file is neither a zip archive nor JSON"),
         (b"hello", "The file is neither a zip archive nor JSON"),
+        (b"\x1f\x8b\x08\x00" + b"x" * 100, "The file is neither a zip archive nor JSON"),
+        (b'[{"mapping": null}]', "Conversation 1 does not fit at mapping: expected `object`, got `null`"),
+        (b'[{"mapping": {"a": null}}]', "Conversation 1 does not fit at mapping[...]: expected `object`, got `null`"),
         ("[{}]".encode("utf-16"), "The file is neither a zip archive nor JSON"),
         (b"[]", "The file has conversations with neither"),
         (b"{}", "The file has conversations with neither"),
@@ -94,6 +107,20 @@ def test_an_export_of_others_is_refused_with_a_sentence(one_house: House, data: 
         ([SESSION, message(1, system=1), end(1)], "Line 3 names the system text 1"),
         ([SESSION, message(1, cut=1), end(1)], "Line 3 names the cut 1"),
         ([SESSION, message(1, file=1), end(1)], "Line 3 names the file 1"),
+        *(([SESSION, message(1) | {"id": wrong}, end(1)], "Line 3 does not fit at id: expected `int`") for wrong in ("1", -1, 0, 2**31, 10**40, 1.5, True, None)),
+        *(([SESSION, message(1), message(2) | {"parent": wrong}, end(2)], "Line 4 does not fit at parent: expected `int") for wrong in ("1", -1, 0, 2**31, 10**40, 1.5, True)),
+        ([SESSION, answer(1), response(2), end(1)], "Line 4 is about the answer 2, and does not follow its line"),
+        ([SESSION, message(1), response(1), end(1)], "Line 4 is about the answer 1, and does not follow its line"),
+        ([SESSION, answer(1), response(1), response(1), end(1)], "Line 5 is about the answer 1, and does not follow its line"),
+        ([SESSION, answer(1), message(2), response(1), end(2)], "Line 5 is about the answer 1, and does not follow its line"),
+        ([SESSION, response(1), answer(1), end(1)], "Line 3 is about the answer 1, and does not follow its line"),
+        ([SESSION, answer(1), response(1, previous=2), end(1)], "Line 4 names 2 as the message before the input"),
+        ([SESSION, answer(1), response(1, first_input=2), end(1)], "Line 4 names 2 as the first message of the input"),
+        ([SESSION, answer(1), response(1, previous_response=2), end(1)], "Line 4 names 2 as the previous response"),
+        ([SESSION, answer(1), response(1, request=[1]), end(1)], "Line 4 does not fit: Expected `object`, got `array`"),
+        ([SESSION, answer(1), response(1, request={"a": json.loads("[" * 200 + "]" * 200)}), end(1)], "Line 4 has a request nested more than 100 levels deep"),
+        ([SESSION, answer(1), response(1, deleted_at="1066-10-14T12:00:00Z"), end(1)], "Line 4 has the date 1066-10-14"),
+        ([SESSION, {"type": "memory", "id": 1, "memory_type": "Fact", "scope": "World", "content": "x", "timestamp": SESSION["created_at"]}], "Line 3 does not fit at scope: invalid enum value 'World'"),
         ([SESSION, message(1, role="robot"), end(1)], "Line 3 does not fit at role: invalid enum value 'robot'"),
         ([SESSION, message(1, content=7), end(1)], "Line 3 does not fit at content: expected `str`, got `int`"),
         ([SESSION, message(1, token_count=2**31), end(1)], "Line 3 does not fit at token_count"),
@@ -125,6 +152,13 @@ def test_a_file_of_rinis_own_is_refused_with_a_sentence(one_house: House, lines:
         ),
         (TWO.replace(b'"version":2', b'"version":0'), "Line 1 says version 0 of the format"),
         (TWO.replace(b'"version":2', b'"version":"2"'), "Line 1 does not fit at version"),
+        (TWO.replace(b"text 2", b"\x00"), "Line 4 is not whole JSON"),
+        (TWO.replace(b"\n", b"\n\x00\n"), "Line 2 is not whole JSON"),
+        (TWO.replace(b"text 2", "한".encode()).partition(b"\x9c")[0], "Line 4 is not whole JSON"),
+        (
+            TWO.partition(b"text 2")[0],
+            "Line 4 is not whole JSON (Input data was truncated): the file may have been cut",
+        ),
         (TWO[:-20], "Line 5 is not whole JSON (Input data was truncated): the file may have been cut"),
         (TWO.replace(b"text 2", b"\xff"), "Line 4 is not UTF-8"),
         (TWO.replace(b'"text 2"', DEEP), "Line 4 does not fit at content"),

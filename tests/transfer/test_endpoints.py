@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.server import Client, Server
 from tests.support.things import picture
-from tests.transfer.files import SESSION, as_json, as_zip, claude, end, message, rini, said
+from tests.transfer.files import SESSION, as_json, as_zip, claude, end, long_session, message, rini, said
 
 NDJSON = "application/x-ndjson"
 
@@ -52,7 +52,7 @@ def test_a_conversation_comes_back_as_it_went(user: Client):
 
 
 def test_all_sessions_are_one_file(user: Client):
-    assert user.get("/export").body == b'{"format":"rini","version":1}\n'
+    assert user.get("/export").body == b'{"format":"rini","version":2}\n'
     for number in range(3):
         session = user.session(alias=str(number))
         user.post(f"/sessions/{session}/messages/", {"role": "user", "content": "x"})
@@ -128,6 +128,29 @@ def test_an_import_has_a_limit_of_its_own(new_server: Callable[..., Server], tmp
     assert (answer.status, json.loads(answer.read())["code"]) == (413, "body_too_large")
     connection.close()
     assert not list((tmp_path / "data" / "imports").iterdir())
+
+
+@pytest.mark.parametrize("kind", [NDJSON, "multipart/form-data; boundary=x"])
+def test_a_client_that_leaves_within_the_file_leaves_nothing(user: Client, server: Server, kind: str):
+    folder = server.data_dir / "imports"
+    file = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' if "x" in kind[-1] else b""
+    file += long_session(2000)
+    connection = http.client.HTTPConnection(user.url.removeprefix("http://"), timeout=20)
+    connection.putrequest("POST", "/sessions/import")
+    connection.putheader("Authorization", f"Bearer {user.token}")
+    connection.putheader("Content-Type", kind)
+    connection.putheader("Content-Length", str(len(file) + 1))
+    connection.endheaders(file)
+    until = time.monotonic() + 10
+    while not list(folder.glob("*.upload")) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert list(folder.glob("*.upload"))
+    connection.close()
+    while list(folder.glob("*.upload")) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not list(folder.iterdir())
+    assert user.get("/sessions/").json == []
+    assert "Traceback" not in server.logged()
 
 
 def test_a_user_imports_two_files_at_once_and_no_more(user: Client, server: Server):

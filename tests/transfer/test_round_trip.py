@@ -2,15 +2,20 @@
 
 import base64
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rini import canon
 from rini.inference.estimate import conversation_tokens
+from rini.memory.tables import memory_entries
+from rini.responses.tables import responses
+from rini.sessions import tables
 from rini.sessions.ancestry import is_ancestor, place_below
 from rini.transfer import lines as line
 from tests.support.things import picture
@@ -47,6 +52,7 @@ FLAT = st.one_of(
 )
 PART = FLAT | st.builds(canon.ToolResult, ANY_TEXT, st.lists(FLAT, max_size=2).map(tuple), is_error=st.booleans())
 SHORT = st.none() | TEXT
+REPEATED = TEXT.filter(lambda name: name not in ("conversation", "previous_response_id"))
 AS_USUAL: Any = {"memory_mode": "auto", "context_policy": "compact"}
 
 
@@ -92,6 +98,7 @@ def sessions(draw: Any) -> list[Any]:
             files += 1
             data = picture()
             found += [line.FileLine(id=file, size=len(data)), line.DataLine(base64=base64.b64encode(data).decode())]
+        role = draw(st.sampled_from(("user", "assistant", "system", "tool", "developer")))
         content, parts = draw(TEXT), tuple(draw(st.lists(PART, max_size=3)))
         if file is not None and draw(st.booleans()):
             parts = (canon.Image(canon.Media(url=f"rini:{file}")), *parts)
@@ -100,7 +107,7 @@ def sessions(draw: Any) -> list[Any]:
             line.MessageLine(
                 id=number,
                 parent=draw(st.none() | st.integers(1, number - 1)) if number > 1 else None,
-                role=draw(st.sampled_from(("user", "assistant", "system", "tool", "developer"))),
+                role=role,
                 content=content,
                 parts=line.NOTHING if plain else msgspec.Raw(msgspec.json.encode(parts)),
                 origin=draw(SHORT),
@@ -125,6 +132,22 @@ def sessions(draw: Any) -> list[Any]:
                 created_at=draw(WHEN),
             )
         )
+        if role == "assistant" and draw(st.booleans()):
+            before = st.none() | st.integers(1, number)
+            found.append(
+                line.ResponseLine(
+                    message=number,
+                    request=msgspec.Raw(msgspec.json.encode(draw(st.dictionaries(REPEATED, JSON, max_size=3)))),
+                    first_input=draw(before),
+                    previous=draw(before),
+                    previous_response=draw(before),
+                    in_conversation=draw(st.booleans()),
+                    background=draw(st.booleans()),
+                    error=draw(st.sampled_from((line.NOTHING, msgspec.Raw(b'{"code":"x"}')))),
+                    deleted_at=draw(st.none() | WHEN),
+                    created_at=draw(WHEN),
+                )
+            )
         for _ in range(draw(st.integers(0, 1))):
             cuts += 1
             found.append(
@@ -189,6 +212,51 @@ def test_a_session_in_batches_is_the_same_as_one_at_once(
     assert own_house.rows("SELECT DISTINCT user_id FROM memory_entries") == [(own_house.user_id,)]
     assert own_house.count("message_words") == sum(isinstance(each, line.MessageLine) for each in told)
     assert not list(own_house.folder.iterdir())
+
+
+def test_a_file_of_the_first_version_is_still_read(house: House):
+    told = (Path(__file__).parent / "version_1.jsonl").read_bytes()
+    imported = house.take(told)
+    (session,) = imported.sessions
+    assert (imported.format, session.messages, session.left_out) == ("rini", 5, [])
+    assert house.export(session.id) == told.replace(b'"version":1', b'"version":2')
+
+
+OWNERS = {"user_id", "session_id"}
+FOLLOWS = {"depth", "jump_id", "size_tokens"}
+"""What is the same wherever the message is, and made anew."""
+
+
+@pytest.mark.parametrize(
+    ("table", "told", "names", "left_out"),
+    [
+        (tables.sessions, line.SessionLine, {"meta": "metadata"}, OWNERS | {"id", "head_id"}),
+        (
+            tables.messages,
+            line.MessageLine,
+            {
+                "parent_message_id": "parent",
+                "file_reference": "file",
+                "memory_ids": "memory",
+                "system_digest": "system",
+                "cut_id": "cut",
+            },
+            OWNERS | FOLLOWS,
+        ),
+        (tables.context_cuts, line.CutLine, {"message_id": "message"}, OWNERS),
+        (memory_entries, line.MemoryLine, {"source_message_ids": "sources"}, OWNERS),
+        (
+            responses,
+            line.ResponseLine,
+            {"answer_id": "message", "first_input_id": "first_input", "previous_id": "previous"},
+            OWNERS,
+        ),
+    ],
+    ids=["sessions", "messages", "cuts", "memory", "responses"],
+)
+def test_no_column_is_forgotten(table: sa.Table, told: Any, names: dict[str, str], left_out: set[str]):
+    columns = {column.key for column in table.columns} - left_out
+    assert {names.get(column, column) for column in columns} <= set(told.__struct_fields__)
 
 
 def sessions_of_everything() -> list[Any]:

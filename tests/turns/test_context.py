@@ -8,6 +8,7 @@ from rini.errors import ContextTooLongError
 from rini.providers.windows import Window
 from rini.sessions.context import Cut, Path, Step
 from rini.turns.context import (
+    BEGUN_BY_THE_MODEL,
     LEFT_OUT,
     Conversation,
     Policy,
@@ -79,17 +80,22 @@ def test_a_session_that_refuses_is_told_how_long_it_is() -> None:
         fit(talk(6), "refuse")
 
 
+def test_a_conversation_of_which_no_more_was_read_is_longer_than_what_was() -> None:
+    with pytest.raises(ContextTooLongError, match=r"more than 120\d tokens.*'gpt-4' reads 800"):
+        fit(talk(6), "refuse", whole=False)
+
+
 def test_what_may_fit_after_all_is_left_to_the_provider() -> None:
     assert not fit(talk(5, tokens=90), "refuse").gone
 
 
 def test_a_first_question_that_is_too_long_is_refused() -> None:
-    with pytest.raises(ContextTooLongError, match=r"about 250\d tokens.*nothing of that can be left out"):
+    with pytest.raises(ContextTooLongError, match=r"about 210\d tokens.*nothing of that can be left out"):
         fit((), "compact", new="word " * 2000)
 
 
 def test_a_later_question_that_is_too_long_is_refused() -> None:
-    with pytest.raises(ContextTooLongError, match=r"about 250\d tokens.*without any of the messages before it"):
+    with pytest.raises(ContextTooLongError, match=r"about 210\d tokens.*without any of the messages before it"):
         fit(talk(3), new="word " * 2000)
 
 
@@ -181,6 +187,14 @@ def test_a_path_that_begins_with_an_answer_gets_a_question() -> None:
     read = standing_for(cut, (Message("assistant", (Text("so"),)),))
     assert [message.role for message in read] == ["user", "assistant"]
     assert read[0].parts == (Text(LEFT_OUT),)
+
+
+@pytest.mark.parametrize("before", [(), (Message("system", (Text("Be kind."),)),)])
+def test_a_conversation_that_the_assistant_begins_gets_a_question(before: tuple[Message, ...]) -> None:
+    greeting, question = Message("assistant", (Text("Hello!"),)), Message("user", (Text("Hi."),))
+    read = standing_for(None, (*before, greeting, question))
+    assert read == (*before, Message("user", (Text(BEGUN_BY_THE_MODEL),)), greeting, question)
+    assert standing_for(None, (*before, question)) == (*before, question)
 
 
 def test_a_summary_stands_before_a_question_with_an_image() -> None:

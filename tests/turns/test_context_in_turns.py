@@ -21,7 +21,7 @@ from tests.support.upstream import Conversation, Upstream
 SMALL = "gpt-4"
 """It reads 8,192 tokens, and OpenAI's format leaves an eighth of them for the answer."""
 
-LONG = "word " * 800
+LONG = "word " * 960
 """About a thousand tokens."""
 
 
@@ -151,6 +151,47 @@ def test_what_would_be_sent_can_be_seen(user: Client, model: Model) -> None:
     assert larger["cut"] is None
     assert len(larger["messages"]) == 17
     assert larger["context_tokens"] == 200_000
+
+
+@pytest.mark.parametrize("policy", ["compact", "truncate", "refuse"])
+def test_what_would_be_sent_is_cut_as_the_turn_would_cut_it(user: Client, model: Model, policy: str) -> None:
+    session = user.session(context_policy=policy)
+    asked = [ask(user, session, f"question {number}", model="gpt-4o") for number in range(1, 10)][-1]
+    question = asked["user_message"]["id"]
+    shown = user.get(f"/messages/{question}/context?provider=openai&model={SMALL}").json
+    if policy == "refuse":
+        assert shown["cut"] is None
+        assert shown["tokens"] > shown["room_tokens"]
+        return
+    assert shown["cut"]["id"] is None
+    assert shown["cut"]["summary"] is None
+    assert shown["tokens"] < shown["room_tokens"]
+    answer = user.post(f"/messages/{question}/regenerate", {"provider": "openai", "model": SMALL})
+    assert answer.json["context"]["after_message_id"] == shown["cut"]["after_message_id"]
+    assert len(model.seen[-1].messages) == len(shown["messages"])
+
+
+@pytest.mark.parametrize(
+    ("query", "provider", "named", "tokens"),
+    [
+        ("", "openai", SMALL, 8192),
+        ("provider=openai", "openai", SMALL, 8192),
+        ("provider=anthropic", "anthropic", None, None),
+        ("model=gpt-4o", "openai", "gpt-4o", 128_000),
+    ],
+)
+def test_who_would_be_asked_is_who_answered_where_it_is_not_said(
+    user: Client, query: str, provider: str, named: str | None, tokens: int | None
+) -> None:
+    question = ask(user, user.session())["user_message"]["id"]
+    shown = user.get(f"/messages/{question}/context?{query}").json
+    assert (shown["provider"], shown["model"], shown["context_tokens"]) == (provider, named, tokens)
+
+
+def test_what_would_be_sent_to_nobody_is_not_told(user: Client) -> None:
+    question = ask(user, user.session())["user_message"]["id"]
+    answer = user.get(f"/messages/{question}/context?provider=nobody&model=x")
+    assert (answer.status, answer.json["detail"].partition(":")[0]) == (422, "provider")
 
 
 def test_others_see_nothing_of_it(user: Client, server: Server) -> None:
@@ -293,7 +334,8 @@ def test_a_refusal_by_the_provider_leads_to_another_call(user: Client, model: Mo
     shown = user.get(f"/messages/{made[0]['assistant_message']['id']}/context").json
     assert shown["cut"]["context_tokens"] == 3000
     rows = user.get(f"/usage/records/?session_id={session}&limit=100").json
-    assert sum(row["outcome"] == "refused" for row in rows) == len(made)
+    # What it told is remembered.
+    assert sum(row["outcome"] == "refused" for row in rows) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -309,6 +351,17 @@ def test_a_model_of_unknown_context_is_found_out(user: Client, model: Model, *, 
             ask(user, session, f"question {number}", model="some-model")
     assert len(model.seen) == 5
     assert all(request_tokens(request) <= 3000 for request in model.seen)
+
+
+def test_what_is_to_be_sent_whole_begins_at_no_cut(user: Client, model: Model) -> None:
+    session = user.session()
+    answers = fill(user, session, 9)
+    assert answers[-1]["context"] is not None
+    assert user.put(f"/sessions/{session}", {"context_policy": "refuse"}).status == 200
+    refused = user.ask("and now?", session_id=session, model=SMALL)
+    assert (refused.status, refused.json["code"]) == (422, "context_too_long")
+    question = answers[-1]["user_message"]["id"]
+    assert user.get(f"/messages/{question}/context").json["cut"] is None
 
 
 def test_a_session_that_refuses_gives_the_provider_s_refusal(user: Client, model: Model) -> None:

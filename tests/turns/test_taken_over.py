@@ -9,11 +9,12 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from rini.api import signs_of_life
 from rini.api.native_follow import Follower
 from rini.db import seconds_ago
 from rini.errors import ProviderKeyMissingError, TurnCancelledError
 from rini.kit.clock import now
-from rini.turns import following, runs, workers
+from rini.turns import runs, workers
 from rini.turns.following import Streams, store_held, stored
 from rini.turns.lasting import adopt
 from rini.turns.tables import running_turns
@@ -176,7 +177,7 @@ def test_a_question_that_interrupts_ends_one_that_has_not_begun(house: Any, monk
 
 
 def test_who_follows_a_silent_answer_gets_comments(house: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(following, "SIGN_OF_LIFE_SECONDS", 0.02)
+    monkeypatch.setattr(signs_of_life, "SIGN_OF_LIFE_SECONDS", 0.02)
     model = upstream.scripts[house.key] = Model()
     sent: list[bytes] = []
 

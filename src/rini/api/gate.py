@@ -68,37 +68,56 @@ class Gate:
         draining.in_flight += 1
         try:
             length = _content_length(scope)
-            if length != 0:
-                limit = self._limits.get(scope["path"].rstrip("/"), self._limit)
-                if length is None:
-                    receive = _counted(receive, limit)
-                elif length > limit.most:
-                    await self._refuse(BodyTooLargeError(limit.sentence), scope, receive, send)
-                    return
-            if (length is None or length > LARGEST_FROM_STRANGERS) and scope["path"] not in OPEN:
+            limit = self._limits.get(scope["path"].rstrip("/"), self._limit)
+            is_large = length is None or length > min(LARGEST_FROM_STRANGERS, limit.most)
+            if is_large:
+                lingering = _Lingering(receive, send)
+                receive, send = lingering.receive, lingering.send
+            if length is None:
+                receive = _counted(receive, limit)
+            elif length > limit.most:
+                await self._render(scope, BodyTooLargeError(limit.sentence))(scope, receive, send)
+                return
+            if is_large and scope["path"] not in OPEN:
                 try:
                     await current_caller(scope, self._access)
                 except RiniError as error:
-                    await self._refuse(error, scope, receive, send)
+                    await self._render(scope, error)(scope, receive, send)
                     return
             await self._app(scope, receive, send)
         finally:
             draining.in_flight -= 1
 
-    async def _refuse(self, error: RiniError, scope: Scope, receive: Receive, send: Send) -> None:
-        # Closed with a body on its way, a connection is reset before its client reads why: the answer goes out at once, its
-        # end when the body has come.
-        async def send_open(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.body":
-                message["more_body"] = True
-            await send(message)
 
-        await self._render(scope, error)(scope, receive, send_open)
+class _Lingering:
+    """A request whose answer ends when its body has come.
+
+    Closed with a body on its way, a connection is reset before its client reads why: the answer goes out at once, its end later.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._is_read = False
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Return what comes next of the request."""
+        message = await self._receive()
+        self._is_read = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a piece of the answer, the last one when the body has come, or has taken too long."""
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if not is_last or self._is_read:
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while (await receive()).get("more_body", False):
-                    pass
-        await send({"type": "http.response.body", "body": b""})
+                while not self._is_read:
+                    await self.receive()
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 def _counted(receive: Receive, limit: BodyLimit) -> Receive:

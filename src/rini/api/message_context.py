@@ -8,7 +8,10 @@ from pydantic import BaseModel
 
 from rini.accounts.dependencies import CurrentUser
 from rini.db.dependency import DatabaseDependency
+from rini.errors import InvalidRequestError
+from rini.inference.window import Windows
 from rini.kit.parameters import RowId
+from rini.providers.catalog import PROVIDERS
 from rini.turns.inspection import Inspected, Shown, inspected
 
 router = APIRouter()
@@ -33,10 +36,11 @@ class ContextCut(BaseModel):
     """Where the path begins: what comes up to ``after_message_id`` was left out, and ``summary`` stands for it.
 
     ``reason`` says why there is no summary of all of it although the session wants one: an error's code. ``provider`` and ``model`` wrote
-    the summary; null: it is none of a model's. ``context_tokens`` is the context for which the cut was made.
+    the summary; null: it is none of a model's. ``context_tokens`` is the context for which the cut was made. ``id`` is null where the
+    question's turn would make the cut, and the summary is not written yet.
     """
 
-    id: int
+    id: int | None
     after_message_id: int
     summary: str | None
     reason: str | None
@@ -79,15 +83,19 @@ def read_context(
     ] = None,
     model: Annotated[
         str | None,
-        Query(max_length=256, description="Of a question: with provider, which model.", examples=["gpt-4o-mini"]),
+        Query(max_length=256, description="Of a question: which model would be asked.", examples=["gpt-4o-mini"]),
     ] = None,
 ) -> MessageContext:
     """Return what the model of an answer was given to read; of a question, what would be sent now.
 
-    Without a model that is for the one that answered there last.
+    Without a provider or a model that is for the one that answered there last.
     """
+    if provider is not None and provider not in PROVIDERS:
+        raise InvalidRequestError(f"provider: '{provider}' is not known; it must be one of {', '.join(PROVIDERS)}.")
     memory_tokens: int = request.app.state.settings.memory_tokens
-    return _context(message_id, database.read_sync(inspected, user_id, message_id, provider, model, memory_tokens))
+    windows: Windows = request.app.state.windows
+    found = database.read_sync(inspected, user_id, message_id, provider, model, memory_tokens, windows)
+    return _context(message_id, found)
 
 
 def _context(message_id: int, found: Inspected) -> MessageContext:
@@ -110,7 +118,7 @@ def _context(message_id: int, found: Inspected) -> MessageContext:
 
 def _cut(found: Inspected) -> ContextCut | None:
     cut = found.cut
-    if cut is None or cut.id is None:
+    if cut is None:
         return None
     return ContextCut(
         id=cut.id,

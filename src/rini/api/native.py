@@ -100,7 +100,8 @@ class TurnEndpoint(ABC):
             raise
 
     async def _stream(self, ask: Ask, send: Send, request_id: str | None) -> None:
-        stream = NativeStream(EventWriter(send), ask.model)
+        writer = EventWriter(send)
+        stream = NativeStream(writer, ask.model)
         try:
             answer = await self._turns.take(ask, stream)
         except RiniError as error:
@@ -115,6 +116,8 @@ class TurnEndpoint(ABC):
             await stream.error(ShuttingDownError(), request_id)
         else:
             await stream.done(_encode(self._show(answer)), native_shown.usage(answer.records))
+        finally:
+            writer.close()
 
 
 class NativeEndpoint(TurnEndpoint):

@@ -1,6 +1,8 @@
 """/messages/{message_id}/stream and /cancel: an answer that somebody else asked for, or that went on when its client had left."""
 
+import asyncio
 from contextlib import aclosing
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -14,7 +16,15 @@ from rini.api.native_stream import EventWriter, NativeStream
 from rini.api.problems import problem_document
 from rini.canon import Event
 from rini.db import Database
-from rini.errors import AnswerBrokeOffError, InvalidRequestError, RiniError, StreamGoneError
+from rini.errors import (
+    AnswerBrokeOffError,
+    InvalidRequestError,
+    RiniError,
+    ShuttingDownError,
+    StorageUnavailableError,
+    StreamGoneError,
+)
+from rini.kit.draining import process as draining
 from rini.turns.following import BrokeOff, Followed, Streams, ToolAnswered, ToolCalled
 from rini.turns.stored import Stored, as_events, stored_answer
 from rini.turns.turn import Turns
@@ -70,9 +80,25 @@ class Follower:
         self._database = database
 
     async def follow(self, user_id: int, answer_id: int, send: Send, after: int, request_id: str | None) -> None:
-        """Write the events of an answer that come after number ``after``, to its end. Raises StreamGoneError, NotFoundError, InvalidRequestError."""
-        stored = await self._database.read(stored_answer, user_id, answer_id)
+        """Write the events of an answer that come after number ``after``, to its end.
+
+        Where the process ends before the answer does, the last event says so and has no number: whoever follows again goes on from the one before.
+        Raises StreamGoneError, NotFoundError, InvalidRequestError, ShuttingDownError.
+        """
         writer = _Again(send, after)
+        try:
+            await self._follow(user_id, answer_id, writer, after, request_id)
+        except asyncio.CancelledError:
+            if not draining.over:
+                raise
+            if not writer.begun:
+                raise ShuttingDownError from None
+            await writer.cut_off(problem_document(ShuttingDownError(), request_id))
+        finally:
+            writer.close()
+
+    async def _follow(self, user_id: int, answer_id: int, writer: "_Again", after: int, request_id: str | None) -> None:
+        stored = await self._database.read(stored_answer, user_id, answer_id)
         stream = NativeStream(writer, stored.answer.model_asked)
         broke_off: BrokeOff | None = None
         seen = False
@@ -81,14 +107,15 @@ class Follower:
                 async for some in events:
                     if not stream.begun:
                         await _start(stream, stored)
-                    elif not some:
-                        await writer.still_here()
                     seen = seen or bool(some)
                     broke_off = await _write(stream, some) or broke_off
             stored = await self._database.read(stored_answer, user_id, answer_id)
         except RiniError as error:
             if not stream.begun:
                 raise
+            if isinstance(error, StorageUnavailableError):  # the answer goes on
+                await writer.cut_off(problem_document(error, request_id))
+                return
             writer.catch_up()
             await stream.error(error, request_id)
             return
@@ -112,9 +139,9 @@ class _Again(EventWriter):
         """Count on from the last event that the client has."""
         self._sent = max(self._sent, self._after)
 
-    async def still_here(self) -> None:
-        """Send a comment, which is no event: proxies cut what is silent for long."""
-        await self.write(b": still here\n\n")
+    async def cut_off(self, problem: dict[str, Any]) -> None:
+        """Say why the stream ends here while the answer goes on: in an event without a number, as it is none of the answer's."""
+        await self.write(b"event: error\ndata: %b\n\n" % _encode(problem), last=True)
 
 
 async def _start(stream: NativeStream, stored: Stored) -> None:

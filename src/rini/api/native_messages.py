@@ -27,6 +27,7 @@ from rini.canon import Message, Part, Text
 from rini.db import AnyRow, Database
 from rini.errors import InvalidRequestError, RiniError, ShuttingDownError
 from rini.kit.draining import process as draining
+from rini.responses.items import is_deleted
 from rini.sessions.questions import Asked, question_of
 from rini.turns.turn import Turns
 from rini.turns.values import Ask, StoredFile
@@ -71,10 +72,11 @@ def edit(posted: Posted, found: Asked) -> tuple[Ask, bool]:
     if before.role != "user":
         raise InvalidRequestError(f"The message {before.id} is no question: its role is '{before.role}', not 'user'.")
     file = None
-    parts: tuple[Part, ...] = (Text(checked("text", asked.text)),)
     if before.file_reference is not None:
         file = StoredFile(before.file_reference, before.mime_type, before.original_filename)
-        parts = (*[part for part in _stored_parts(before) if not isinstance(part, Text)], *parts)
+    # What came by a dialect has its images and documents in the parts alone.
+    kept = [part for part in _stored_parts(before) if not isinstance(part, Text) and not is_deleted(part)]
+    parts = (*kept, Text(checked("text", asked.text)))
     ask = _ask(
         posted,
         found,
@@ -124,10 +126,14 @@ class CompareEndpoint:
 
     async def _stream(self, asks: list[Ask], send: Send, request_id: str | None) -> None:
         writer = EventWriter(send)
-        await writer.open()
         streams = [NativeStream(writer, ask.model, number) for number, ask in enumerate(asks)]
-        await asyncio.gather(*[self._one(ask, request_id, stream) for ask, stream in zip(asks, streams, strict=True)])
-        await writer.write(writer.event("end", b"{}"), last=True)
+        each = zip(asks, streams, strict=True)
+        try:
+            await writer.open()
+            await asyncio.gather(*[self._one(ask, request_id, stream) for ask, stream in each])
+            await writer.write(writer.event("end", b"{}"), last=True)
+        finally:
+            writer.close()
 
     async def _one(self, ask: Ask, request_id: str | None, stream: NativeStream | None) -> Compared:
         compared = Compared(provider=ask.provider, model=ask.model, answer=None, error=None)

@@ -12,6 +12,7 @@ from starlette.types import Send
 from rini.api import native_shown
 from rini.api.native_schemas import ContextShown, MessageShown, UsageShown
 from rini.api.problems import problem_document
+from rini.api.signs_of_life import SignsOfLife
 from rini.canon import (
     Audio,
     Event,
@@ -36,11 +37,12 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
 class EventWriter:
-    """Writes numbered server-sent events, each with a JSON object; only those that come after number ``after``."""
+    """Writes numbered server-sent events, each with a JSON object; only those that come after number ``after``. To be closed."""
 
     def __init__(self, send: Send, after: int = 0) -> None:
         self.begun = False
         self._send = send
+        self._signs = SignsOfLife(send)
         self._after = after
         self._sent = 0
 
@@ -49,6 +51,11 @@ class EventWriter:
         if not self.begun:
             self.begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            self._signs.begin()
+
+    def close(self) -> None:
+        """Send nothing more by itself."""
+        self._signs.end()
 
     def event(self, name: str, data: bytes) -> bytes:
         """Return the next event; nothing of one that the client has."""
@@ -59,6 +66,9 @@ class EventWriter:
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Send events."""
+        self._signs.is_silent = False
+        if last:
+            self._signs.end()
         if data or last:
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 

@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute
 
 from rini.api.dialect_pages import add_dialects
 from rini.api.error_pages import describe_errors
-from rini.api.lean_pages import add_endpoints
+from rini.api.idempotency.layer import LONGEST_KEY
+from rini.api.lean_pages import REFERENCE, add_endpoints
 from rini.api.responses_pages import add_responses
 from rini.kit.parameters import LARGEST_ID, TOTAL_HEADER
 
@@ -28,6 +29,16 @@ TAGS = {
     "service": "About the server itself.",
 }
 
+_KEY_SCHEMA = "IdempotencyKey"
+_REPLAYED = "IdempotentReplayed"
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A word of this one request, kept for 24 hours: sent again with it, the request is done once and has the same answer.",
+    "schema": {"$ref": REFERENCE.format(name=_KEY_SCHEMA)},
+}
+
 _HEADERS = {
     "RequestId": {
         "description": "The request's id, in the log too: yours, if you sent an `x-request-id`, or a new one.",
@@ -38,6 +49,10 @@ _HEADERS = {
         "description": "How many there are in all.",
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
+    },
+    _REPLAYED: {
+        "description": "The answer is that of an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "const": "true"},
     },
     "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
     "WwwAuthenticate": {
@@ -66,6 +81,7 @@ def describe(api: FastAPI, lean: Collection[str]) -> None:
             add_endpoints(document)
             add_dialects(document, lean)
             add_responses(document, lean)
+            _add_keys(document)
             describe_errors(document)
             _finish_answers(document)
             _make_bounds_whole(document)
@@ -73,6 +89,26 @@ def describe(api: FastAPI, lean: Collection[str]) -> None:
         return api.openapi_schema
 
     api.openapi = openapi
+
+
+def _add_keys(document: dict[str, Any]) -> None:
+    """Give every POST that knows its user the header that makes it safe to repeat."""
+    document["components"].setdefault("schemas", {})[_KEY_SCHEMA] = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_KEY,
+        "pattern": "^[ -~]+$",
+        "description": "Printable ASCII, best a UUID.",
+        "examples": ["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    }
+    for operations in document["paths"].values():
+        operation = operations.get("post")
+        if operation is None or "security" not in operation:
+            continue
+        operation.setdefault("parameters", []).append(_KEY)
+        for status, answer in operation["responses"].items():
+            if status.startswith("2"):
+                answer.setdefault("headers", {})["idempotent-replayed"] = {"$ref": f"#/components/headers/{_REPLAYED}"}
 
 
 def _finish_answers(document: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> RequestContext:
     limit = BodyLimit(settings.max_body_bytes, "RINI_MAX_BODY_BYTES")
     limits = {importing.path_format: BodyLimit(settings.max_import_bytes, "RINI_MAX_IMPORT_BYTES")}
     app = LeanRoutes([*routes, importing, searching, labels], api)
-    once = Idempotency(app, parts.database, parts.access, parts.worker.id, settings.max_body_bytes)
+    once = Idempotency(app, parts.database, parts.access, parts.worker.id)
     return RequestContext(Gate(once, limit, limits, process, parts.access))
 
 
@@ -91,6 +91,7 @@ def _api(parts: Parts, lean: Collection[str]) -> FastAPI:
     api.state.files = parts.files
     api.state.imports = parts.imports
     api.state.model_names = parts.model_names
+    api.state.windows = parts.windows
     # Accounts stand below files, and know nothing of them.
     api.state.on_user_deleted = parts.files.delete_user_sync
     for endpoints in (

@@ -118,7 +118,7 @@ def _stored(parts: Parts) -> list[Route]:
     responses = stored_responses.StoredResponses(parts.database, parts.access, parts.turns, follower)
     given = Input(parts.database, parts.keyring)
     talks = conversations.Conversations(parts.database, parts.access, parts.files, given)
-    compact = CompactEndpoint(parts.database, parts.access, parts.model_names, parts.turns, given)
+    compact = CompactEndpoint(parts.database, parts.access, parts.model_names, parts.turns, parts.windows, given)
     return [
         Route(COMPACT, compact, "POST", render),
         Route(stored_responses.RESPONSE, responses.read, "GET", render),

@@ -18,6 +18,7 @@ from rini.files.store import Files
 from rini.inference.count import Counting
 from rini.inference.embed import Embeddings
 from rini.inference.target import Router
+from rini.inference.window import Windows
 from rini.kit.draining import process
 from rini.kit.http import Timeouts, Transport
 from rini.models.details import boxed_models
@@ -65,6 +66,7 @@ class Parts:
             allowed_private_hosts=settings.allowed_private_hosts,
         )
         self._prices = Prices(load_overrides(settings.prices_file) if settings.prices_file else NO_OVERRIDES)
+        self.windows = Windows(settings.context_windows)
         self.ledger = Ledger(self.database)
         self._journal = Journal(settings.run_dir)
         self.files = Files(self.database, settings.data_dir / "files", settings.files_url)
@@ -83,6 +85,7 @@ class Parts:
             self._transport,
             self.model_names,
             self._prices,
+            self.windows,
             _listed_in_the_box(self._local_model, self._embedder),
         )
         self.counting = Counting(router, self._transport)
@@ -96,6 +99,7 @@ class Parts:
             self._transport,
             self.ledger,
             self._prices,
+            self.windows,
             self._journal,
             Images(self.files),
             self.toolbox,

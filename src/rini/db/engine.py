@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc, pool
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+from rini.db.prepared import begin_by_driver
 from rini.errors import StorageFullError, StorageUnavailableError
 
 P = ParamSpec("P")
@@ -44,6 +45,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._write_engine = _sqlite_engine(self.url, writes=True) if self.is_sqlite else _postgres_engine(self.url)
         self._read_engine = _sqlite_engine(self.url, writes=False) if self.is_sqlite else self._write_engine
+        # The writers', between two transactions. One that failed is given back to the pool, which looks whether it lives.
+        self._idle: list[Connection] = []
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
         self._writers = [
@@ -58,7 +61,8 @@ class Database:
     async def write(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``unit`` in a transaction and return what it returned, once that is committed.
 
-        When the caller is cancelled the unit still runs. Raises what the unit raised, StorageUnavailableError otherwise.
+        When the caller is cancelled the unit still runs. Raises what the unit raised, StorageUnavailableError otherwise; one that is
+        ``in_doubt`` where nobody knows whether it was committed.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -96,6 +100,8 @@ class Database:
                 self._queue.put(None)
         for thread in self._writers:
             thread.join()
+        for connection in self._idle:
+            connection.close()
         self._readers.shutdown()
         self._write_engine.dispose()
         self._read_engine.dispose()
@@ -160,7 +166,11 @@ class Database:
             return
 
     def _commit(self, jobs: list["_Job"]) -> None:
-        with self._write_engine.connect() as connection:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._write_engine.connect()
+        try:
             connection.begin()
             for job in jobs:
                 job.result = job.unit(connection, *job.args, **job.kwargs)
@@ -170,6 +180,10 @@ class Database:
                 if error.connection_invalidated:
                     raise _CommitLostError from error
                 raise
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
 
 
 class _CommitLostError(Exception):
@@ -247,7 +261,7 @@ def _sqlite_engine(url: URL, *, writes: bool) -> Engine:
 
     def on_begin(connection: Connection) -> None:
         # A writer that starts as a reader cannot wait for its turn: it fails at once with "database is locked".
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        begin_by_driver(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
@@ -268,6 +282,7 @@ def _postgres_engine(url: URL) -> Engine:
 def _unknown(lost: _CommitLostError) -> StorageUnavailableError:
     error = StorageUnavailableError("The connection to the database broke; it is not known whether this was stored.")
     error.__cause__ = lost.__cause__
+    error.in_doubt = True
     return error
 
 

@@ -3,25 +3,25 @@
 For the few that are on the way of every stored turn. What they are, and what they return and raise, is as it would be otherwise.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection, Dialect, result_tuple
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
 from rini.db.base import AnyRow
 
 _Process = Callable[[Any], Any]
-Statement = sa.Select[*tuple[Any, ...]] | sa.UpdateBase | sa.TextClause
+Statement = sa.SelectBase | sa.UpdateBase | sa.TextClause
 
 
 class Prepared:
     """A statement. Its parameters are its ``bindparam``s, and of an INSERT or UPDATE the columns that it sets.
 
-    No list may be among them (``IN``), and no value that SQLAlchemy makes by itself (a column's default).
+    No list may be among them but for ``among``, and no value that SQLAlchemy makes by itself (a column's default).
     """
 
     def __init__(self, statement: Statement) -> None:
@@ -30,23 +30,36 @@ class Prepared:
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> int:
         """Run it and return how many rows it changed."""
-        cursor = self._executed(connection, self._form(connection, parameters), parameters)
+        form = self._form(connection, parameters)
+        cursor = run_by_driver(connection, form.text, form.values(parameters))
         try:
             return cursor.rowcount
         finally:
             cursor.close()
 
+    def run_many(self, connection: Connection, parameters: Sequence[Mapping[str, Any]]) -> None:
+        """Run it once for each of the parameters, of which there must be some, all of the same names."""
+        form = self._form(connection, parameters[0])
+        run_by_driver(connection, form.text, [*map(form.values, parameters)], many=True).close()
+
     def rows(self, connection: Connection, parameters: Mapping[str, Any]) -> list[AnyRow]:
         """Run it and return its rows."""
         form = self._form(connection, parameters)
-        cursor = self._executed(connection, form, parameters)
+        cursor = run_by_driver(connection, form.text, form.values(parameters))
         try:
-            found: list[tuple[Any, ...]] = list(cursor.fetchall())
+            read = form.reader(cursor)
+            return [form.row(read(values)) for values in cursor.fetchall()]
         finally:
             cursor.close()
-        if form.results:
-            found = [form.read(row) for row in found]
-        return list(IteratorResult[*tuple[Any, ...]](form.names, iter(found)).all()) if found else []
+
+    def tuples(self, connection: Connection, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """Run it and yield its rows as plain tuples: of many, no more than are asked for need be read."""
+        form = self._form(connection, parameters)
+        cursor = run_by_driver(connection, form.text, form.values(parameters))
+        try:
+            yield from map(form.reader(cursor), iter(cursor.fetchone, None))
+        finally:
+            cursor.close()
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> AnyRow | None:
         """Run it and return its first row, if there is one."""
@@ -65,26 +78,44 @@ class Prepared:
             form = self._forms[key] = _Form(self._statement, connection.dialect, key[1])
         return form
 
-    def _executed(self, connection: Connection, form: "_Form", parameters: Mapping[str, Any]) -> DBAPICursor:
-        if not connection.in_transaction():
-            connection.begin()
-        dialect, pooled = connection.dialect, connection.connection
-        cursor = pooled.cursor()
-        try:
-            cursor.execute(form.text, form.values(parameters))
-        except dialect.loaded_dbapi.Error as error:
-            broken = dialect.is_disconnect(error, pooled.dbapi_connection, cursor)
-            cursor.close()
-            raise exc.DBAPIError.instance(
-                form.text,
-                None,
-                error,
-                dialect.loaded_dbapi.Error,
-                hide_parameters=True,
-                connection_invalidated=broken,
-                dialect=dialect,
-            ) from error
-        return cursor
+
+def run_by_driver(connection: Connection, text: str, values: Any, *, many: bool = False) -> DBAPICursor:
+    """Run a statement in the driver's own form, in the connection's transaction; the caller closes the cursor.
+
+    Raises what SQLAlchemy does (DBAPIError).
+    """
+    if not connection.in_transaction():
+        connection.begin()
+    return _run(connection, text, values, many=many)
+
+
+def begin_by_driver(connection: Connection, text: str) -> None:
+    """Begin the transaction that SQLAlchemy takes for begun."""
+    _run(connection, text, ()).close()
+
+
+def _run(connection: Connection, text: str, values: Any, *, many: bool = False) -> DBAPICursor:
+    driver: Any = connection.connection.dbapi_connection
+    cursor: DBAPICursor = driver.cursor()
+    try:
+        if many:
+            cursor.executemany(text, values)
+        else:
+            cursor.execute(text, values)
+    except connection.dialect.loaded_dbapi.Error as error:
+        dialect = connection.dialect
+        broken = dialect.is_disconnect(error, driver, cursor)
+        cursor.close()
+        raise exc.DBAPIError.instance(
+            text,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=broken,
+            dialect=dialect,
+        ) from error
+    return cursor
 
 
 class _Form:
@@ -93,34 +124,40 @@ class _Form:
     def __init__(self, statement: Statement, dialect: Dialect, given: tuple[str, ...]) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=list(given))
         self.text = compiled.string
-        self._constants = dict(compiled.construct_params(dict.fromkeys(given)) or {})
-        self._order = compiled.positiontup
-        self._binds = {
-            name: process
-            for name, bind in compiled.binds.items()
-            if (process := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+        constants = dict(compiled.construct_params(dict.fromkeys(given)) or {})
+        self._constants = {name: value for name, value in constants.items() if name not in given}
+        processes = {
+            name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
         }
-        for name, process in self._binds.items():
-            if name not in given:
-                self._constants[name] = process(self._constants[name])
+        self._by_name = compiled.positiontup is None
+        self._plan = [(name, processes.get(name)) for name in compiled.positiontup or constants]
         columns = list(getattr(statement, "exported_columns", ()))
-        self.names = SimpleResultMetaData([column.key for column in columns])
-        processes = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
-        self.results: list[tuple[int, _Process]] = [
-            (place, process) for place, process in enumerate(processes) if process is not None
-        ]
+        self.row = result_tuple([column.key for column in columns])
+        self._dialect = dialect
+        self._types = [column.type.dialect_impl(dialect) for column in columns]
+        self._reader: Callable[[Iterable[Any]], tuple[Any, ...]] | None = None
 
     def values(self, parameters: Mapping[str, Any]) -> Any:
         """Return what the driver takes."""
-        values = {**self._constants, **parameters}
-        for name, process in self._binds.items():
-            if name in parameters:
-                values[name] = process(values[name])
-        return values if self._order is None else [values[name] for name in self._order]
+        given = {**self._constants, **parameters} if self._constants else parameters
+        if self._by_name:
+            return {name: given[name] if process is None else process(given[name]) for name, process in self._plan}
+        return [given[name] if process is None else process(given[name]) for name, process in self._plan]
 
-    def read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return a row's values as Python has them."""
-        values = list(row)
-        for place, process in self.results:
-            values[place] = process(values[place])
-        return tuple(values)
+    def reader(self, cursor: DBAPICursor) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
+        """Return what makes a row's values those that Python has."""
+        if self._reader is None:
+            told = [column[1] for column in cursor.description or ()]
+            found = [each.result_processor(self._dialect, code) for each, code in zip(self._types, told, strict=True)]
+            processes: list[tuple[int, _Process]] = [
+                (place, process) for place, process in enumerate(found) if process is not None
+            ]
+            self._reader = partial(_read, processes) if processes else tuple
+        return self._reader
+
+
+def _read(processes: list[tuple[int, _Process]], row: Iterable[Any]) -> tuple[Any, ...]:
+    values = list(row)
+    for place, process in processes:
+        values[place] = process(values[place])
+    return tuple(values)

@@ -20,6 +20,8 @@ from rini.kit.clock import now
 from rini.kit.ids import new_session_id
 from rini.memory.repository import MOST_ENTRIES
 from rini.memory.tables import memory_entries
+from rini.responses.references import put_together, taken_apart
+from rini.responses.tables import responses
 from rini.sessions import repository
 from rini.sessions.messages import RUNNING
 from rini.sessions.search import Indexed, index_many
@@ -38,6 +40,7 @@ _ids_json = msgspec.json.Decoder(list[int])
 _expanding = sa.bindparam("ids", expanding=True, type_=_table.id.type)
 _rows = sa.select(messages).where(_table.id.in_(_expanding)).order_by(_table.id)
 _labels = sa.select(message_labels).where(message_labels.c.message_id.in_(_expanding))
+_responses = sa.select(responses).where(responses.c.answer_id.in_(_expanding))
 _cuts = sa.select(context_cuts).where(context_cuts.c.message_id.in_(_expanding)).order_by(context_cuts.c.id)
 _here = sa.select(_table.id).where(_table.id.in_(_expanding), _table.session_id == sa.bindparam("session"))
 _following = (
@@ -108,6 +111,11 @@ def fork(
         ]
         if labels:
             connection.execute(message_labels.insert(), labels)
+        asked = [
+            _copied_request(dict(row), new_id, ids) for row in connection.execute(_responses, {"ids": some}).mappings()
+        ]
+        if asked:
+            connection.execute(responses.insert(), asked)
     if cuts:
         rows = [{**cut, "id": cut_ids[cut["id"]], "message_id": ids[cut["message_id"]]} for cut in cuts]
         connection.execute(context_cuts.insert(), rows)
@@ -174,6 +182,17 @@ def _copy(
         if row["parts"] is not None:
             row["parts"] = _without_images(row["parts"])
         row |= {"file_reference": None, "original_filename": None, "mime_type": None}
+    return row
+
+
+def _copied_request(row: dict[str, Any], session_id: str, ids: Mapping[int, int]) -> dict[str, Any]:
+    """Return what is stored of a request, which names the copies now."""
+    fields, previous = taken_apart(row["request"])
+    named = session_id if row["in_conversation"] else None
+    row["request"] = put_together(fields, None if previous is None else ids.get(previous), named)
+    row["answer_id"] = ids[row["answer_id"]]
+    for name in ("first_input_id", "previous_id"):
+        row[name] = ids.get(row[name])
     return row
 
 

@@ -111,10 +111,12 @@ def query_phrases(query: str, most: int) -> list[Phrase]:
     """
     phrases: list[Phrase] = []
     for run in _runs.findall(fold(query)):
-        phrase = _phrase(run)
-        most -= len(phrase.words)
-        if most < 0:
+        if most <= 0:
             break
+        phrase = _phrase(run)
+        if len(phrase.words) > most:
+            phrase = _shortened(phrase, most)
+        most -= len(phrase.words)
         if phrase.words and phrase not in phrases:
             phrases.append(phrase)
     return phrases
@@ -197,6 +199,21 @@ def _phrase(run: str) -> Phrase:
     if ends_paired and len(pieces[-1]) > 1:
         words.pop()  # in a text there may be more behind its last character
     return Phrase(tuple(words), pieces, is_open=ends_paired and len(pieces[-1]) == 1)
+
+
+def _shortened(phrase: Phrase, most: int) -> Phrase:
+    """Return the first words of a phrase that has more than ``most``."""
+    pieces: list[str] = []
+    left = most
+    for piece in phrase.pieces:
+        is_paired = _one_paired.match(piece) is not None
+        count = len(piece) if is_paired else 1
+        # So many pairs of characters have one character more.
+        pieces.append(piece[: left + 1] if is_paired else piece)
+        left -= count
+        if left <= 0:
+            break
+    return Phrase(phrase.words[:most], tuple(pieces))
 
 
 def _pattern(phrase: Phrase) -> re.Pattern[str]:

@@ -4,14 +4,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from rini.db import Prepared
+from rini.inference.estimate import MOST_CHARACTERS_PER_TOKEN
 from rini.memory import rendering
 from rini.memory.tables import memory_entries
 
 SHORTEST_NOTE_TOKENS = rendering.note_tokens(rendering.note("Fact", "x"))
 MOST_PASSED_OVER = 20
 """So many entries that do not fit end the search for one that still does."""
-
-_MOST_CHARACTERS_PER_TOKEN = 4  # see rini.inference.estimate
 
 _table = memory_entries.c
 # The time is only to order by, so it is left in the form in which it comes.
@@ -27,8 +27,10 @@ _all = sa.union_all(
     _mine.where(_table.session_id == sa.bindparam("session_id")), _mine.where(_table.session_id.is_(None))
 )
 _found = _all.selected_columns
-_best_first = _all.order_by(_found.importance.desc().nulls_last(), _found.timestamp.desc(), _found.id.desc()).limit(
-    sa.bindparam("most")
+_best_first = Prepared(
+    _all.order_by(_found.importance.desc().nulls_last(), _found.timestamp.desc(), _found.id.desc()).limit(
+        sa.bindparam("most")
+    )
 )
 
 
@@ -55,18 +57,18 @@ def select(connection: Connection, user_id: int, session_id: str, budget_tokens:
     chosen: list[tuple[int, str]] = []
     passed_over = 0
     most = room // SHORTEST_NOTE_TOKENS + MOST_PASSED_OVER
-    with connection.execute(_best_first, {"user_id": user_id, "session_id": session_id, "most": most}) as rows:
-        for entry_id, memory_type, content, _, _ in rows:
-            line = _fitting(memory_type, content, room)
-            if line is None:
-                passed_over += 1
-                if passed_over == MOST_PASSED_OVER:
-                    break
-                continue
-            chosen.append((entry_id, line))
-            room -= rendering.note_tokens(line)
-            if room < SHORTEST_NOTE_TOKENS:
+    rows = _best_first.tuples(connection, {"user_id": user_id, "session_id": session_id, "most": most})
+    for entry_id, memory_type, content, _, _ in rows:
+        line = _fitting(memory_type, content, room)
+        if line is None:
+            passed_over += 1
+            if passed_over == MOST_PASSED_OVER:
                 break
+            continue
+        chosen.append((entry_id, line))
+        room -= rendering.note_tokens(line)
+        if room < SHORTEST_NOTE_TOKENS:
+            break
     if not chosen:
         return NOTHING
     chosen.sort()
@@ -75,7 +77,7 @@ def select(connection: Connection, user_id: int, session_id: str, budget_tokens:
 
 def _fitting(memory_type: str, content: str, room: int) -> str | None:
     """Return the entry's line, or None where it takes more tokens than there is room for."""
-    if len(content) > room * _MOST_CHARACTERS_PER_TOKEN:
+    if len(content) > room * MOST_CHARACTERS_PER_TOKEN:
         return None
     line = rendering.note(memory_type, content)
     return line if rendering.note_tokens(line) <= room else None

@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from rini.canon import Capabilities, ModelInfo, ModelPrices
+from rini.inference.window import Windows
 from rini.providers.capabilities import known_of
 from rini.providers.local import EMBEDDING_MODEL_ID, LocalEmbedder, LocalModel
 from rini.providers.local.embedder import MOST_TOKENS
@@ -18,10 +19,11 @@ _MILLION = 6
 _BOXED = Capabilities(vision=False, pdf=False, thinking=False, structured_output=True, embeddings=False, audio=False)
 
 
-def described(model: ModelInfo, prices: Prices) -> ModelInfo:
+def described(model: ModelInfo, prices: Prices, windows: Windows) -> ModelInfo:
     """Return a provider's model under its name here, ``provider/model``, with all that is known of it.
 
-    What the provider says counts first; only prices are the operator's or the price lists' before they are its own.
+    What the provider says counts first; but prices are the operator's or the price lists' before they are its own, and the context the
+    operator's.
     """
     name, provider = model.id, model.provider
     known = known_of(provider, name)
@@ -31,7 +33,7 @@ def described(model: ModelInfo, prices: Prices) -> ModelInfo:
         model,
         id=f"{provider}/{name}",
         display_name=model.display_name or label,
-        context_tokens=model.context_tokens or context,
+        context_tokens=windows.given(provider, name) or model.context_tokens or context,
         max_output_tokens=model.max_output_tokens or known.max_output_tokens,
         capabilities=_both(model.capabilities, known.capabilities),
         prices=model.prices if rates is None else _a_million(rates),

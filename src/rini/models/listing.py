@@ -10,6 +10,7 @@ import msgspec
 from rini.canon import ModelInfo
 from rini.errors import KeyUnreadableError, ModelNotFoundError, ProviderKeyMissingError, RiniError
 from rini.inference.target import Router, Target
+from rini.inference.window import Windows
 from rini.kit.http import Transport
 from rini.models.details import described
 from rini.models.naming import ModelName, ModelNames
@@ -60,12 +61,14 @@ class Listing:
         transport: Transport,
         names: ModelNames,
         prices: Prices,
+        windows: Windows,
         boxed: tuple[ModelInfo, ...] = (),
     ) -> None:
         self._router = router
         self._transport = transport
         self._names = names
         self._prices = prices
+        self._windows = windows
         self._boxed = boxed
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._kept_bytes = 0
@@ -115,7 +118,7 @@ class Listing:
             target = await self._router.target(user_id, name.provider, name.model)
         except ProviderKeyMissingError as error:
             raise ModelNotFoundError(error.detail, provider=name.provider, model=name.model) from None
-        return described(await fetch_model(self._transport, target, name.model), self._prices)
+        return described(await fetch_model(self._transport, target, name.model), self._prices, self._windows)
 
     async def _of_provider(self, user_id: int, provider: str) -> tuple[ModelInfo, ...]:
         try:
@@ -154,10 +157,16 @@ class Listing:
             before = self._kept.get(key) or _Kept(0, (), 0)
             self._keep(key, _Kept(time.monotonic() + FAILURE_KEPT_SECONDS, before.models, before.size))
             return before.models
+        user_id, provider, key_id = key
+        tokens = {model.id: model.context_tokens for model in fetched.models if model.context_tokens is not None}
+        self._windows.listed(user_id, provider, key_id, tokens)
         # In a thread: a model's prices take up to 0.1 ms to find.
-        models = await asyncio.to_thread(lambda: tuple(described(model, self._prices) for model in fetched.models))
+        models = await asyncio.to_thread(self._described, fetched.models)
         self._keep(key, _Kept(time.monotonic() + KEPT_SECONDS, models, fetched.size))
         return models
+
+    def _described(self, models: tuple[ModelInfo, ...]) -> tuple[ModelInfo, ...]:
+        return tuple(described(model, self._prices, self._windows) for model in models)
 
     def _keep(self, key: _Key, found: _Kept) -> None:
         former = self._kept.pop(key, None)

@@ -14,7 +14,7 @@ from rini.db import AnyRow, Prepared
 from rini.errors import NotFoundError
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
-from rini.responses.ids import answer_in, place_in, session_in
+from rini.responses.ids import answer_in, place_in, response_id, session_in
 from rini.responses.items import Item, Json, items_of, without
 from rini.responses.tables import responses
 from rini.sessions import repository as sessions_repository
@@ -44,6 +44,16 @@ _answer = Prepared(
         _message.id == sa.bindparam("answer"),
         _message.user_id == sa.bindparam("user"),
         _message.role == "assistant",
+    )
+)
+_session_of = Prepared(
+    sa.select(_message.session_id)
+    .outerjoin(responses, _table.answer_id == _message.id)
+    .where(
+        _message.id == sa.bindparam("answer"),
+        _message.user_id == sa.bindparam("user"),
+        _message.role == "assistant",
+        _table.deleted_at.is_(None),
     )
 )
 _insert = Prepared(responses.insert())
@@ -130,7 +140,20 @@ def find(connection: Connection, user_id: int, response: str) -> Found:
             record = _record.first(connection, {"answer": answer_id})
             if record is None or record.deleted_at is None:
                 return Found(answer, record)
-    raise NotFoundError(f"There is no response '{response[:100]}'.")
+    raise no_response(response)
+
+
+def session_of(connection: Connection, user_id: int, answer_id: int) -> str:
+    """Return the session of the user's response that an answer is. Raises NotFoundError, for a deleted one too."""
+    row = _session_of.first(connection, {"answer": answer_id, "user": user_id})
+    if row is None:
+        raise no_response(response_id(answer_id))
+    return row.session_id
+
+
+def no_response(named: str) -> NotFoundError:
+    """Return what tells that there is no response of that id."""
+    return NotFoundError(f"There is no response '{named[:100]}'.")
 
 
 def hide(connection: Connection, user_id: int, response: str) -> None:

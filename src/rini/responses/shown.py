@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 
 from rini.canon import Refusal, Usage
-from rini.db import AnyRow
 from rini.responses.ids import response_id
 from rini.responses.items import Json, items_of, parts_of
 from rini.responses.repository import Found
@@ -27,29 +26,37 @@ _CODES = {
 def stored_as(found: Found) -> StoredAs:
     """Return what a response says beside its model's answer."""
     answer, record = found
-    created = int(answer.created_at.timestamp())
+    created = answer.created_at.timestamp()
     repeats: Json = {"store": True} if record is None else _object.decode(record.request)
     took = answer.response_time_ms
     return StoredAs(
         id=response_id(answer.id),
-        created=created,
+        created=int(created),
         model=answer.model_asked or "",
         repeats=repeats,
-        completed=None if took is None else created + took // 1000,
+        completed=None if took is None else int(created + took / 1000),
     )
 
 
-def shown(found: Found, usage: Usage | None, *, proofs: bool) -> Json:
-    """Return the response. ``proofs``: with encrypted thoughts."""
-    answer, record = found
-    body = stored_envelope(answer.model_used, stored_as(found), _state(answer, record))
+def shown(found: Found, usage: Usage | None, *, proofs: bool, is_queued: bool = False) -> Json:
+    """Return the response. ``proofs``: with encrypted thoughts. ``is_queued``: it waits for its model, see ``may_be_queued``."""
+    answer = found.answer
+    state = {"status": "queued"} if is_queued else state_of_stored(found)
+    body = stored_envelope(answer.model_used, stored_as(found), state)
     body["output"] = [item.value for item in items_of(answer, proofs=proofs)]
     if usage is not None and body["status"] not in ("in_progress", "queued"):
         body["usage"] = encode_usage(usage)
     return body
 
 
-def _state(answer: AnyRow, record: AnyRow | None) -> Json:
+def may_be_queued(found: Found) -> bool:
+    """Tell whether the response is one in the background that runs: until its model begins it is queued."""
+    return found.record is not None and bool(found.record.background) and found.answer.status == "running"
+
+
+def state_of_stored(found: Found) -> Json:
+    """Return the fields of a response that tell how it ended, or that it has not yet."""
+    answer, record = found
     if record is not None and record.error is not None:
         return {"status": "failed", "error": _object.decode(record.error)}
     if answer.status == "running":

@@ -1,6 +1,6 @@
 """The path to a message as a model reads it: from the root, or from where a cut lets it begin."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -19,6 +19,9 @@ from rini.sessions.tables import context_cuts, messages, system_texts
 
 UNLIMITED = 2**62
 """The context of a cut whose model's is not known, and so many tokens that no path has them."""
+
+PAST_ALL_CUTS = UNLIMITED + 1
+"""In place of a context: the path is read from its root."""
 
 _parts_json = msgspec.json.Decoder(tuple[canon.Part, ...])
 _table = messages.c
@@ -119,7 +122,7 @@ _until_cut = Prepared(_walk(sa.exists().where(_cut.message_id == _table.id, _app
 _until_message = _walk(_table.id == sa.bindparam("stop"))
 _nearest = sa.select(context_cuts).where(_cut.message_id == sa.bindparam("message"), _applies)
 # The latest one: a branch that was cut at the same place twice goes on with what was made last.
-_latest = _nearest.order_by(_cut.id.desc()).limit(1)
+_latest = Prepared(_nearest.order_by(_cut.id.desc()).limit(1))
 _one_cut = sa.select(context_cuts).where(_cut.id == sa.bindparam("cut"))
 _insert_cut = context_cuts.insert().returning(_cut.id)
 _system_text = sa.select(system_texts.c.text).where(
@@ -142,11 +145,13 @@ def read_path(connection: Connection, leaf: int | None, window_tokens: int | Non
     if leaf is None:
         return EMPTY
     window = window_tokens or 0
-    rows = _until_cut.rows(connection, {"leaf": leaf, "window": window, "most": most_tokens})
-    boundary = rows[0].parent_message_id if rows else leaf
+    rows = list(_until_cut.tuples(connection, {"leaf": leaf, "window": window, "most": most_tokens}))
+    boundary = leaf
+    if rows:
+        _, boundary, *_ = rows[0]
     cut = None
     if boundary is not None:
-        cut = connection.execute(_latest, {"message": boundary, "window": window}).first()
+        cut = _latest.first(connection, {"message": boundary, "window": window})
     return Path(
         steps=tuple(map(_step, rows)),
         cut=_cut_of(cut) if cut is not None else None,
@@ -206,7 +211,7 @@ def _cut_of(row: AnyRow) -> Cut:
     return Cut(**{name: getattr(row, name) for name in Cut.__struct_fields__})
 
 
-def _step(row: AnyRow) -> Step:
+def _step(row: Sequence[Any]) -> Step:
     """Return a row as a model is to read it.
 
     Of an answer that broke off that is its text: providers refuse reasoning without its proof and half a tool call, and with
@@ -216,7 +221,7 @@ def _step(row: AnyRow) -> Step:
     if parts is None or status == "partial":
         said = (canon.Message(role=role, parts=(canon.Text(content),), origin=origin),) if content else ()
     else:
-        said = tuple(_apart(role, _parts_json.decode(parts), origin))
+        said = _apart(role, _parts_json.decode(parts), origin)
     if tokens is None:
         tokens = conversation_tokens(said)
     if role != "assistant" or provider is None:
@@ -234,10 +239,13 @@ def _step(row: AnyRow) -> Step:
     )
 
 
-def _apart(role: canon.Role, parts: tuple[canon.Part, ...], origin: str | None) -> Iterator[canon.Message]:
-    """Yield the messages of one row: an answer over tools holds their calls, their results, and what was said after."""
-    for is_results, run in groupby(parts, lambda part: isinstance(part, canon.ToolResult)):
-        if is_results:
-            yield canon.Message("tool", tuple(run))
-        else:
-            yield canon.Message(role, tuple(run), origin=origin)
+def _apart(role: canon.Role, parts: tuple[canon.Part, ...], origin: str | None) -> tuple[canon.Message, ...]:
+    """Return the messages of one row: an answer over tools holds their calls, their results, and what was said after."""
+    if len(parts) == 1 and type(parts[0]) is canon.Text:  # as nearly all are
+        return (canon.Message(role, parts, origin=origin),)
+    return tuple(
+        [
+            canon.Message("tool", tuple(run)) if is_results else canon.Message(role, tuple(run), origin=origin)
+            for is_results, run in groupby(parts, lambda part: isinstance(part, canon.ToolResult))
+        ]
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared, among
 from rini.sessions import messages
 from rini.sessions.tables import message_labels
 from rini.sessions.tables import messages as message_table
@@ -14,10 +14,8 @@ MOST_LABELS = 50
 
 _BATCH = 5000
 _label = message_labels.c
-_labels = (
-    sa.select(_label.message_id, _label.label)
-    .where(_label.message_id.in_(sa.bindparam("messages", expanding=True)))
-    .order_by(_label.label)
+_labels = Prepared(
+    sa.select(_label.message_id, _label.label).where(among(_label.message_id, "messages")).order_by(_label.label)
 )
 
 
@@ -26,7 +24,7 @@ def labels_of(connection: Connection, message_ids: Sequence[int]) -> dict[int, l
     found: dict[int, list[str]] = {}
     for start in range(0, len(message_ids), _BATCH):
         some = message_ids[start : start + _BATCH]
-        for message_id, label in connection.execute(_labels, {"messages": some}):
+        for message_id, label in _labels.tuples(connection, {"messages": some}):
             found.setdefault(message_id, []).append(label)
     return found
 

@@ -13,7 +13,7 @@ from rini.errors import AnswerRunningError, ConfirmationNeededError, InvalidRequ
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
 from rini.sessions import repository, search
-from rini.sessions.ancestry import place_below
+from rini.sessions.ancestry import ABOVE, PLACE_BELOW
 from rini.sessions.tables import messages
 
 DELETED_AT_ONCE = 500
@@ -22,13 +22,15 @@ RUNNING = "running"
 """The status of an answer that is being written."""
 
 _table = messages.c
-_insert = Prepared(messages.insert().returning(messages))
+_new = messages.insert().values(PLACE_BELOW)
+_insert = Prepared(_new.returning(messages))
+_insert_unread = Prepared(_new.returning(_table.id))
 # A dead process's answer may have been taken for lost, and its journal come back with what it had said.
 _finish = Prepared(
     messages.update().where(_table.id == sa.bindparam("answer"), _table.status != "complete").returning(messages)
 )
-_parent = sa.select(_table.status).where(
-    _table.id == sa.bindparam("parent"), _table.session_id == sa.bindparam("session")
+_parent = Prepared(
+    sa.select(_table.status).where(_table.id == sa.bindparam("parent"), _table.session_id == sa.bindparam("session"))
 )
 _one = sa.select(messages).where(_table.id == sa.bindparam("message_id"), _table.user_id == sa.bindparam("user_id"))
 
@@ -55,7 +57,6 @@ def add(
     parent_message_id: int | None,
     parts: tuple[canon.Part, ...] = (),
     origin: str | None = None,
-    status: str = "complete",
     **fields: Any,
 ) -> AnyRow:
     """Store a message and return its row. ``parts`` are stored when they say more than ``content``.
@@ -69,15 +70,15 @@ def add(
             "user_id": user_id,
             "role": role,
             "parent_message_id": parent_message_id,
+            ABOVE: parent_message_id,
             "origin": origin,
-            "status": status,
+            "status": "complete",
             "created_at": now(),
-            **place_below(connection, parent_message_id),
             **_said(role, content, parts),
             **fields,
         },
     )
-    search.index(connection, row.id, user_id, session_id, role, row.content)
+    search.index_soon(connection, row.id, row.content)
     return row
 
 
@@ -92,17 +93,21 @@ def open_answer(
     **fields: Any,
 ) -> int:
     """Store an answer that is going to be written, and return its id. ``provider`` and ``model`` are who is asked."""
-    row = add(
+    row = _insert_unread.one(
         connection,
-        session_id=session_id,
-        user_id=user_id,
-        role="assistant",
-        content="",
-        parent_message_id=parent_message_id,
-        status=RUNNING,
-        provider=provider,
-        model_asked=model.replace("\x00", "\ufffd"),
-        **fields,
+        {
+            "session_id": session_id,
+            "user_id": user_id,
+            "role": "assistant",
+            **_NOTHING_YET,
+            "parent_message_id": parent_message_id,
+            ABOVE: parent_message_id,
+            "status": RUNNING,
+            "provider": provider,
+            "model_asked": model.replace("\x00", "\ufffd"),
+            "created_at": now(),
+            **fields,
+        },
     )
     return row.id
 
@@ -114,7 +119,7 @@ def finish_answer(
     values = {**_said("assistant", content, parts), **fields, "answer": answer_id}
     row = _finish.first(connection, values)
     if row is not None:
-        search.index(connection, row.id, row.user_id, row.session_id, row.role, row.content)
+        search.index_soon(connection, row.id, row.content)
     return row
 
 
@@ -137,6 +142,9 @@ def _said(role: str, content: str, parts: tuple[canon.Part, ...]) -> dict[str, A
         "parts": None if plain else msgspec.json.encode(parts).decode(),
         "size_tokens": conversation_tokens((canon.Message(cast("canon.Role", role), parts or (canon.Text(content),)),)),
     }
+
+
+_NOTHING_YET = _said("assistant", "", ())
 
 
 def append(
@@ -164,10 +172,10 @@ def parent_of(connection: Connection, session: AnyRow, named: int | None) -> int
     """
     if named is None:
         return session.head_message_id
-    status = connection.execute(_parent, {"parent": named, "session": session.id}).scalar()
-    if status is None:
+    parent = _parent.first(connection, {"parent": named, "session": session.id})
+    if parent is None:
         raise InvalidRequestError(f"parent_message_id: there is no message {named} in this session.")
-    if status == RUNNING:
+    if parent.status == RUNNING:
         raise AnswerRunningError(named)
     return named
 
@@ -222,10 +230,8 @@ def _subtree(connection: Connection, session_id: str, top: int) -> dict[int, str
 
 
 def _unconfirmed(found: int) -> ConfirmationNeededError:
-    return ConfirmationNeededError(
-        f"Deleting this message deletes {found} messages, with all that are below it; say so with ?count={found}.",
-        count=found,
-    )
+    what = "1 message: nothing is below it" if found == 1 else f"{found} messages, with all that are below it"
+    return ConfirmationNeededError(f"Deleting this message deletes {what}; say so with ?count={found}.", count=found)
 
 
 def history(connection: Connection, user_id: int, message_id: int) -> list[AnyRow]:

@@ -26,6 +26,15 @@ _shown = [
 _one = sa.select(*_shown).where(_table.id == sa.bindparam("session_id"), _table.user_id == sa.bindparam("user_id"))
 # SQLite has one writer at a time and ignores this; Postgres needs it.
 _locked = Prepared(_one.with_for_update())
+_locked_for_turn = Prepared(
+    _one.with_only_columns(
+        _table.id,
+        _table.system_prompt,
+        _table.memory_mode,
+        _table.context_policy,
+        _table.head_id.label("head_message_id"),
+    ).with_for_update()
+)
 _move = Prepared(
     sessions.update()
     .where(_table.id == sa.bindparam("this"))
@@ -81,6 +90,11 @@ def get(connection: Connection, user_id: int, session_id: str) -> AnyRow:
 def get_locked(connection: Connection, user_id: int, session_id: str) -> AnyRow:
     """Return the user's session and let nobody else move its head until the transaction ends. Raises NotFoundError."""
     return _row(_locked.first(connection, {"session_id": session_id_or_none(session_id), "user_id": user_id}))
+
+
+def get_for_turn(connection: Connection, user_id: int, session_id: str) -> AnyRow:
+    """Return what a turn needs of the user's session, which is locked as by ``get_locked``. Raises NotFoundError."""
+    return _row(_locked_for_turn.first(connection, {"session_id": session_id_or_none(session_id), "user_id": user_id}))
 
 
 def page(connection: Connection, user_id: int, skip: int, limit: int) -> tuple[list[AnyRow], int]:

@@ -3,9 +3,11 @@
 A row of ``message_words`` for each message holds its words (rini.kit.words), each with the user's id before it: ``7xhello``. So a query
 reads what is the user's own, however many messages others have, and no text can pass for another user's. Session and role are words
 too, kept apart from the text's. SQLite has them in FTS5, Postgres in a tsvector; both take the words as they are, so both find the same.
+
+A row by itself would cost as much as the rest of a turn's writing, so what was said waits until there is more of it, in
+``unindexed_messages``: every ``TOGETHER``th message has all of them indexed, and a search does so first (``catch_up``).
 """
 
-import uuid
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from sqlalchemy.engine import Connection
 from rini.db import AnyRow, Prepared
 from rini.kit.words import Phrase, Place, index_words, places, query_phrases, single_words
 from rini.sessions import repository
-from rini.sessions.tables import messages, sessions
+from rini.sessions.tables import messages, sessions, unindexed_messages
 
 CANDIDATES = 2000
 """How many of the messages that match, the newest, are ranked."""
@@ -28,18 +30,46 @@ MOST_CHARACTERS = 150_000
 
 MOST_ASKED = 64
 INDEXED_AT_ONCE = 200
+TOGETHER = 64
+"""Which messages, by their ids, have all that wait indexed with them."""
+
+LONG = 4000
+"""Characters of a message that is indexed at once, so that nobody's turn takes the time of many long ones."""
+
 SNIPPET = 200
 BEFORE_MATCH = 60
 LOOKED_THROUGH = 50_000
 """In how many characters of a message the place for the snippet is looked for."""
 
-_INDEX_SQLITE = sa.text("INSERT OR REPLACE INTO message_words (rowid, words, place) VALUES (:id, :words, :place)")
-_INDEX_POSTGRES = sa.text(
-    "INSERT INTO message_words (message_id, words) VALUES (:id, CAST(:words AS tsvector))"
-    " ON CONFLICT (message_id) DO UPDATE SET words = excluded.words"
+_told = (messages.c.id, messages.c.user_id, messages.c.session_id, messages.c.role, messages.c.content)
+_index = {
+    "sqlite": Prepared(
+        sa.text("INSERT OR REPLACE INTO message_words (rowid, words, place) VALUES (:id, :words, :place)")
+    ),
+    "postgresql": Prepared(
+        sa.text(
+            "INSERT INTO message_words (message_id, words) VALUES (:id, CAST(:words AS tsvector))"
+            " ON CONFLICT (message_id) DO UPDATE SET words = excluded.words"
+        )
+    ),
+}
+_wait = Prepared(sa.text("INSERT INTO unindexed_messages (message_id) VALUES (:id) ON CONFLICT DO NOTHING"))
+_is_behind = sa.select(sa.exists(sa.select(unindexed_messages)))
+_WAITING = (
+    "SELECT m.id, m.user_id, m.session_id, m.role, m.content"
+    " FROM unindexed_messages AS u JOIN messages AS m ON m.id = u.message_id ORDER BY m.id LIMIT :most"
 )
-_index_one_sqlite = Prepared(_INDEX_SQLITE)
-_index_one_postgres = Prepared(_INDEX_POSTGRES)
+# Whoever deletes a message waits for nobody here, nor the other way round: it is passed over.
+_TAKE_POSTGRES = (
+    "WITH taken AS ({waiting} FOR KEY SHARE OF m SKIP LOCKED),"
+    " gone AS (DELETE FROM unindexed_messages AS u USING taken WHERE u.message_id = taken.id)"
+    " SELECT * FROM taken"
+)
+_take_postgres = Prepared(sa.text(_TAKE_POSTGRES.format(waiting=_WAITING)).columns(*_told))
+_read_sqlite = Prepared(sa.text(_WAITING).columns(*_told))
+_forget_sqlite = Prepared(sa.text("DELETE FROM unindexed_messages WHERE message_id <= :last"))
+# On Postgres one at a time does this, and nobody waits for that one in a transaction, in which others' units may hold more.
+_try_lock = sa.text("SELECT pg_try_advisory_xact_lock(7236020)")
 _LABEL = "JOIN message_labels AS l ON l.message_id = w.{id} AND l.user_id = :user AND l.label = :label"
 # CROSS: the words come first, newest first, until there are enough.
 _FIND_SQLITE = (
@@ -90,32 +120,44 @@ class Found(NamedTuple):
     has_all: bool
 
 
-def index(connection: Connection, message_id: int, user_id: int, session_id: str, role: str, content: str) -> None:
-    """Let a message be found by the words of its content, in place of what it was found by before."""
-    words = index_words(content, MOST_WORDS, MOST_CHARACTERS)
-    if not words:
+def index_soon(connection: Connection, message_id: int, content: str) -> None:
+    """Let a message be found by the words of its content from now on, in place of what it was found by before."""
+    if not content:
         return
-    row = Indexed(message_id, user_id, session_id, role, content)
-    if connection.dialect.name == "sqlite":
-        _index_one_sqlite.run(connection, _for_sqlite(row, words))
-    else:
-        _index_one_postgres.run(connection, _for_postgres(row, words))
+    _wait.run(connection, {"id": message_id})
+    if (message_id % TOGETHER == 0 or len(content) > LONG) and _may_index(connection):
+        _index_waiting(connection)
+
+
+def is_behind(connection: Connection) -> bool:
+    """Tell whether messages wait to be indexed: then it is to be caught up before a search."""
+    return connection.execute(_is_behind).scalar_one()
+
+
+def catch_up(connection: Connection) -> bool:
+    """Index all messages that wait; return False where another process is just at it."""
+    if not _may_index(connection):
+        return False
+    while _index_waiting(connection) == INDEXED_AT_ONCE:
+        pass
+    return True
 
 
 def index_many(connection: Connection, rows: Iterable[Indexed]) -> None:
-    """Do the same for many."""
+    """Let messages be found by the words of their contents at once, in place of what they were found by before."""
     is_sqlite = connection.dialect.name == "sqlite"
-    statement, shaped = (_INDEX_SQLITE, _for_sqlite) if is_sqlite else (_INDEX_POSTGRES, _for_postgres)
+    shaped = _for_sqlite if is_sqlite else _for_postgres
+    statement = _index[connection.dialect.name]
     batch: list[dict[str, Any]] = []
     for row in rows:
         words = index_words(row.content, MOST_WORDS, MOST_CHARACTERS)
         if words:
             batch.append(shaped(row, words))
         if len(batch) == INDEXED_AT_ONCE:
-            connection.execute(statement, batch)
+            statement.run_many(connection, batch)
             batch = []
     if batch:
-        connection.execute(statement, batch)
+        statement.run_many(connection, batch)
 
 
 def search(
@@ -140,10 +182,27 @@ def search(
         return Found([], 0, has_all=True)
     found = _candidates(connection, user_id, asked, "AND", session_id, role, label)
     has_all = True
-    if not found and (words := single_words(asked)) != asked:
+    words = single_words(asked)
+    if not found and (len(words) > 1 or words != asked):
         asked, has_all = words, False
         found = _candidates(connection, user_id, asked, "OR", session_id, role, label)
     return Found(_hits(connection, found[skip : skip + limit], asked), len(found), has_all or not found)
+
+
+def _may_index(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite" or connection.execute(_try_lock).scalar_one()
+
+
+def _index_waiting(connection: Connection) -> int:
+    """Index some of the messages that wait, the oldest first, and return how many."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    taking = _read_sqlite if is_sqlite else _take_postgres
+    rows = [Indexed(*row) for row in taking.tuples(connection, {"most": INDEXED_AT_ONCE})]
+    if rows:
+        index_many(connection, rows)
+        if is_sqlite:
+            _forget_sqlite.run(connection, {"last": rows[-1].message_id})
+    return len(rows)
 
 
 def _for_sqlite(row: Indexed, words: list[str]) -> dict[str, Any]:
@@ -162,7 +221,7 @@ def _for_postgres(row: Indexed, words: list[str]) -> dict[str, Any]:
 
 
 def _place(user_id: int, session_id: str | None, role: str | None) -> list[str]:
-    words = [] if session_id is None else [f"{user_id}xs{uuid.UUID(session_id).hex}"]
+    words = [] if session_id is None else [f"{user_id}xs{session_id.replace('-', '')}"]
     return words if role is None else [*words, f"{user_id}xr{role}"]
 
 

@@ -1,5 +1,6 @@
 """GET /messages/search."""
 
+import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -17,6 +18,7 @@ from rini.sessions.shown import shown_with_labels
 PATH = "/messages/search"
 LONGEST_QUERY = 1000
 LARGEST_PAGE = 100
+ANOTHER_INDEXES_SECONDS = 0.005
 MATCHED_HEADER = "x-search-matched"
 
 router = APIRouter()
@@ -75,6 +77,8 @@ def search_messages(
 
     `x-search-matched` says which it was, `all` or `any`; `x-total-count` how many were found. Of more than 2,000 the newest are ranked.
     """
+    while database.read_sync(search.is_behind) and not database.write_sync(search.catch_up):
+        time.sleep(ANOTHER_INDEXES_SECONDS)
     found, messages = database.read_sync(_search, user_id, q, session_id, role, label, skip, limit)
     response.headers[TOTAL_HEADER] = str(found.total)
     response.headers[MATCHED_HEADER] = "all" if found.has_all else "any"

@@ -4,13 +4,12 @@ A page is read level by level, so that its cost is the page's and not the sessio
 """
 
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from rini.db import AnyRow
+from rini.db import AnyRow, Prepared, among
 from rini.errors import InvalidRequestError
 from rini.sessions import marks, repository
 from rini.sessions.ancestry import ancestor_at
@@ -39,7 +38,7 @@ _columns = (
     sa.select(sa.func.count()).where(_child.c.parent_message_id == _table.id).scalar_subquery().label("child_count"),
 )
 _one = sa.select(*_columns).where(_table.id == sa.bindparam("message"), _table.session_id == sa.bindparam("session"))
-_roots = (
+_roots = Prepared(
     sa.select(*_columns)
     .where(
         _table.session_id == sa.bindparam("session"),
@@ -49,15 +48,21 @@ _roots = (
     .order_by(_table.id)
     .limit(sa.bindparam("most"))
 )
-_below_one = (
+_parent = sa.bindparam("parent", type_=_table.parent_message_id.type)
+# Not ``parent_message_id = …``: for a message with many children Postgres would then look for them through the whole table, in the order of ids.
+_below_one = Prepared(
     sa.select(*_columns)
-    .where(_table.parent_message_id == sa.bindparam("parent"), _table.id > sa.bindparam("after"))
-    .order_by(_table.id)
+    .where(
+        sa.tuple_(_table.parent_message_id, _table.id)
+        > sa.tuple_(_parent, sa.bindparam("after", type_=_table.id.type)),
+        _table.parent_message_id <= _parent,
+    )
+    .order_by(_table.parent_message_id, _table.id)
     .limit(sa.bindparam("most"))
 )
-_below = (
+_below = Prepared(
     sa.select(*_columns)
-    .where(_table.parent_message_id.in_(sa.bindparam("parents", expanding=True)))
+    .where(among(_table.parent_message_id, "parents"))
     .order_by(_table.parent_message_id, _table.id)
     .limit(sa.bindparam("most"))
 )
@@ -65,7 +70,26 @@ _count = sa.select(sa.func.count()).where(_table.session_id == sa.bindparam("ses
 _spent = sa.select(sa.func.sum(usage_session_days.c.cost_usd)).where(
     usage_session_days.c.session_id == sa.bindparam("session"), usage_session_days.c.user_id == sa.bindparam("user")
 )
-_step = sa.select(_table.parent_message_id, _table.depth).where(_table.id == sa.bindparam("message"))
+_depth = sa.select(_table.depth).where(_table.id == sa.bindparam("message"))
+_records = usage_records.c
+_spent_for_each = Prepared(
+    sa.select(_records.message_id, sa.func.sum(_records.cost_usd), sa.func.count(), sa.func.count(_records.cost_usd))
+    .where(among(_records.message_id, "messages"))
+    .group_by(_records.message_id)
+)
+
+
+def _climb() -> sa.Select[tuple[int]]:
+    """Return the select of a message and its ancestors down from the depth ``low``."""
+    leaf = sa.select(_table.id, _table.parent_message_id, _table.depth).where(_table.id == sa.bindparam("leaf"))
+    climb = leaf.cte("climb", recursive=True)
+    above = sa.select(_table.id, _table.parent_message_id, _table.depth)
+    above = above.join(climb, _table.id == climb.c.parent_message_id).where(climb.c.depth > sa.bindparam("low"))
+    climb = climb.union_all(above)
+    return sa.select(climb.c.id)
+
+
+_ancestors = Prepared(_climb())
 
 
 class Node(msgspec.Struct, kw_only=True):
@@ -157,26 +181,26 @@ def _top(
     """Return the messages at the top of the page, and whether there are more of them."""
     if top is None:
         parameters = {"session": session_id, "after": after, "most": breadth + 1}
-        rows = list(connection.execute(_roots, parameters))
+        rows = _roots.rows(connection, parameters)
     else:
         first = connection.execute(_one, {"message": top, "session": session_id}).first()
         if first is None:
             raise InvalidRequestError(f"from: there is no message {top} in this session.")
         if not after:
             return [first], False
-        rows = list(connection.execute(_below_one, {"parent": top, "after": after, "most": breadth + 1}))
+        rows = _below_one.rows(connection, {"parent": top, "after": after, "most": breadth + 1})
     return rows[:breadth], len(rows) > breadth
 
 
 def _next_level(connection: Connection, above: list[AnyRow], breadth: int, most: int) -> list[AnyRow]:
     """Return at most ``breadth`` children of each message, and ``most`` in all."""
     few = [row.id for row in above if 0 < row.child_count <= breadth]
-    found = list(connection.execute(_below, {"parents": few, "most": most})) if few else []
+    found = _below.rows(connection, {"parents": few, "most": most}) if few else []
     # Those with many are asked for one by one, so that none of the rest is read. There is room for few of them.
     for row in above:
         if row.child_count > breadth and len(found) < most:
             room = min(breadth, most - len(found))
-            found += connection.execute(_below_one, {"parent": row.id, "after": 0, "most": room})
+            found += _below_one.rows(connection, {"parent": row.id, "after": 0, "most": room})
     return sorted(found, key=lambda row: row.id)
 
 
@@ -185,29 +209,18 @@ def _path(connection: Connection, head_id: int | None, rows: list[AnyRow]) -> se
     if head_id is None or not rows:
         return set()
     first, last = rows[0].depth, rows[-1].depth
-    head = connection.execute(_step, {"message": head_id}).first()
-    if head is None or head.depth < first:
+    depth: int | None = connection.execute(_depth, {"message": head_id}).scalar()
+    if depth is None or depth < first:
         return set()
-    at: int | None = ancestor_at(connection, head_id, min(head.depth, last))
-    found: set[int] = set()
-    while at is not None:
-        found.add(at)
-        step = connection.execute(_step, {"message": at}).one()
-        at = step.parent_message_id if step.depth > first else None
-    return found
+    lowest = ancestor_at(connection, head_id, min(depth, last))
+    return {found for (found,) in _ancestors.tuples(connection, {"leaf": lowest, "low": first})}
 
 
 def _costs(connection: Connection, ids: list[int]) -> dict[int, Decimal | None]:
     """Return what the calls for each message cost; None where one of them has no price."""
     if not ids:
         return {}
-    records = usage_records.c
-    query = (
-        sa.select(records.message_id, sa.func.sum(records.cost_usd), sa.func.count(), sa.func.count(records.cost_usd))
-        .where(records.message_id.in_(ids))
-        .group_by(records.message_id)
-    )
-    found: dict[int, Any] = {}
-    for message_id, cost, calls, priced in connection.execute(query):
+    found: dict[int, Decimal | None] = {}
+    for message_id, cost, calls, priced in _spent_for_each.tuples(connection, {"messages": ids}):
         found[message_id] = cost if calls == priced else None
     return found

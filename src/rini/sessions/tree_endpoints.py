@@ -1,5 +1,6 @@
 """The tree of a session: /sessions/{id}/tree and /head; the ways to, below and beside a message; labels and notes."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -15,6 +16,7 @@ from rini.sessions.shown import shown_with_labels
 from rini.sessions.tree_schemas import Head, HeadWrite, LabelCount, MessageMarks, Tree, TreeNode
 
 ANY_HEAD = "*"
+_HEAD_TAG = re.compile(r'(?:W/)?"([0-9]{1,19})"')
 LABELS_PATH = "/messages/labels"
 
 router = APIRouter()
@@ -84,10 +86,7 @@ def move_head(
     ] = None,
 ) -> Head:
     """Make a message the tip of the current branch: the next question goes below it."""
-    expected = _expected(if_match)
-    row = database.write_sync(
-        ways.set_head, user_id, session_id, body.message_id, expected or None, checks=expected is not None
-    )
+    row = database.write_sync(ways.set_head, user_id, session_id, body.message_id, _expected(if_match))
     return _head(row, response)
 
 
@@ -175,14 +174,18 @@ def _head(row: AnyRow, response: Response) -> Head:
     return Head(session_id=row.id, head_message_id=row.head_message_id)
 
 
-def _expected(if_match: str | None) -> int | None:
-    """Return the head that a client expects, 0 for none; None where any will do. Raises InvalidRequestError."""
-    if if_match is None or if_match == ANY_HEAD:
+def _expected(if_match: str | None) -> frozenset[int] | None:
+    """Return the heads one of which a client expects, 0 for none; None where any will do. Raises InvalidRequestError.
+
+    They are a list (RFC 9110, section 13.1.1). A proxy that compresses makes tags weak; they name the same head as before.
+    """
+    if if_match is None or if_match.strip() == ANY_HEAD:
         return None
-    text = if_match.removeprefix('"').removesuffix('"')
-    if f'"{text}"' != if_match or not (text.isascii() and text.isdigit() and len(text) < 20):
+    tags = [_HEAD_TAG.fullmatch(tag.strip()) for tag in if_match.split(",")]
+    found = [int(tag[1]) for tag in tags if tag is not None]
+    if len(found) < len(tags):
         raise InvalidRequestError('If-Match: must be the entity tag of a head, such as "17", or *.')
-    return int(text)
+    return frozenset(found)
 
 
 def _node(node: tree.Node, head_id: int | None, *, nested: bool) -> TreeNode:

@@ -79,7 +79,10 @@ Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(stora
 class MessageMarks(BaseModel):
     """Labels (all of them) and a note for a message. What is left out stays."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"labels": ["idea"], "note": "To be looked at."}]})
+    # Whoever sends a content here wants POST /messages/{id}/edit.
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"labels": ["idea"], "note": "To be looked at."}]}
+    )
 
     labels: Annotated[list[Label], Field(max_length=MOST_LABELS)] | None = None
     note: Annotated[str, Field(max_length=LONGEST_NOTE), AfterValidator(storable)] | None = None

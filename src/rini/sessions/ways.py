@@ -1,5 +1,7 @@
 """Ways through a session's tree: to a message, below it, beside it; and the head, which names the current branch."""
 
+from collections.abc import Container
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -61,14 +63,15 @@ def siblings(connection: Connection, user_id: int, message_id: int, skip: int, l
 
 
 def set_head(
-    connection: Connection, user_id: int, session_id: str, message_id: int | None, expected: int | None, *, checks: bool
+    connection: Connection, user_id: int, session_id: str, message_id: int | None, expected: Container[int] | None
 ) -> AnyRow:
     """Make a message the tip of the session's current branch, and return the session's row.
 
-    With ``checks`` only if the head is still ``expected``. Raises NotFoundError, HeadMovedError, InvalidRequestError, AnswerRunningError.
+    Only if the head is still one of ``expected``, 0 for none; None: whatever it is. Raises NotFoundError, HeadMovedError,
+    InvalidRequestError, AnswerRunningError.
     """
     session = repository.get_locked(connection, user_id, session_id)
-    if checks and session.head_message_id != expected:
+    if expected is not None and (session.head_message_id or 0) not in expected:
         raise HeadMovedError(session.head_message_id)
     if message_id is not None:
         status = connection.execute(

@@ -60,6 +60,11 @@ Branch = Annotated[
     ),
 ]
 
+SharedMemory = Annotated[
+    bool, Query(description="For JSON lines: with the memory of all sessions that models were given in these.")
+]
+Usage = Annotated[bool, Query(description="For JSON lines: with what each answer cost, which no import books.")]
+
 
 @router.get(
     "/sessions/{session_id}/export", summary="Export a session", response_class=StreamingResponse, responses=_ANSWER
@@ -71,6 +76,9 @@ def export_session(
     files: FilesDependency,
     format: Annotated[ExportFormat, Query(description="`jsonl` has everything, and can be imported.")] = "jsonl",  # noqa: A002  # the client's name for it
     branch: Branch = None,
+    *,
+    shared_memory: SharedMemory = False,
+    usage: Usage = False,
 ) -> StreamingResponse:
     """Return a session as a file: all of it as JSON lines, or one branch to read as Markdown."""
     session = database.read_sync(export.session_row, user_id, session_id)
@@ -79,7 +87,7 @@ def export_session(
         return _file(text, MARKDOWN, f"{session.alias or 'session'}.md")
     if branch not in (None, "all"):
         raise InvalidRequestError("branch: format=jsonl always has all branches; take format=markdown for one.")
-    lines = export.one_session(database, files, user_id, session.id)
+    lines = export.one_session(database, files, user_id, session.id, export.Extras(shared_memory, usage))
     return _file(chain((export.header(),), lines), JSONL, f"{session.alias or 'session'}.jsonl")
 
 
@@ -94,10 +102,13 @@ def export_all(
     database: DatabaseDependency,
     files: FilesDependency,
     format: Annotated[Literal["jsonl"], Query(description="There is one format.")] = "jsonl",  # noqa: A002  # the client's name for it
+    *,
+    shared_memory: SharedMemory = False,
+    usage: Usage = False,
 ) -> StreamingResponse:
     """Return all of my sessions in one file, oldest first."""
     del format
-    lines = export.all_sessions(database, files, user_id)
+    lines = export.all_sessions(database, files, user_id, export.Extras(shared_memory, usage))
     return _file(chain((export.header(),), lines), JSONL, "sessions.jsonl")
 
 
@@ -110,6 +121,11 @@ async def import_sessions(
         ImportFormat | None,
         Query(description="Whose export it is; found out where it is not said.", examples=["anthropic"]),
     ] = None,
+    *,
+    shared_memory: Annotated[
+        bool,
+        Query(description="Take the memory of all sessions that the file has too; from then on all of mine have it."),
+    ] = False,
 ) -> Imported:
     """Make sessions of a file: Rini's own JSON lines, or the export of ChatGPT or Claude (its zip archive, or its conversations.json).
 
@@ -119,7 +135,7 @@ async def import_sessions(
     kind = request.headers.get("content-type", "")
     if is_form(kind):
         body = file_in(kind, body)
-    return await imports.take(user_id, body, format)
+    return await imports.take(user_id, body, format, shared_memory=shared_memory)
 
 
 def _file(content: Iterator[bytes], media_type: str, name: str) -> StreamingResponse:

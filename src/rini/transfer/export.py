@@ -15,6 +15,8 @@ from rini.db import AnyRow, Database
 from rini.errors import NotFoundError
 from rini.files.store import Files
 from rini.memory.tables import memory_entries
+from rini.responses.references import taken_apart
+from rini.responses.tables import responses
 from rini.sessions import repository
 from rini.sessions.messages import RUNNING
 from rini.sessions.tables import context_cuts, message_labels, messages, sessions, system_texts
@@ -31,9 +33,13 @@ from rini.transfer.lines import (
     Line,
     MemoryLine,
     MessageLine,
+    ResponseLine,
     SessionLine,
     SystemLine,
+    UsageLine,
 )
+from rini.usage.records import plain
+from rini.usage.tables import usage_records
 
 PAGE_ROWS = 500
 PAGE_CHARACTERS = 1024 * 1024
@@ -50,11 +56,23 @@ _ids_json = msgspec.json.Decoder(list[int])
 _table = messages.c
 
 
+class Extras(NamedTuple):
+    """What a file may have beside the sessions: the shared memory that their models were given, and what was spent."""
+
+    shared_memory: bool = False
+    usage: bool = False
+
+
+NO_EXTRAS = Extras()
+
+
 class Page(NamedTuple):
-    """Some messages of a session in their order, with labels and cuts by message."""
+    """Some messages of a session in their order, with what belongs to them by message."""
 
     rows: list[AnyRow]
     labels: dict[int, list[str]]
+    responses: dict[int, list[AnyRow]]
+    usage: dict[int, list[AnyRow]]
     cuts: dict[int, list[AnyRow]]
 
 
@@ -77,26 +95,28 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(waiting)
 
 
-def all_sessions(database: Database, files: Files, user_id: int) -> Iterator[bytes]:
+def all_sessions(database: Database, files: Files, user_id: int, extras: Extras = NO_EXTRAS) -> Iterator[bytes]:
     """Yield the user's sessions, oldest first, each as ``one_session`` does."""
     after: tuple[Any, str] | None = None
     while found := database.read_sync(_next_sessions, user_id, after):
         for row in found:
-            yield from one_session(database, files, user_id, row.id)
+            yield from one_session(database, files, user_id, row.id, extras)
         after = found[-1].created_at, found[-1].id
 
 
-def one_session(database: Database, files: Files, user_id: int, session_id: str) -> Iterator[bytes]:
+def one_session(
+    database: Database, files: Files, user_id: int, session_id: str, extras: Extras = NO_EXTRAS
+) -> Iterator[bytes]:
     """Yield the lines of the user's session, some at a time.
 
     Answers that are still being written are left out. When the session is deleted meanwhile there is no EndLine.
     """
     try:
-        session, ids, memory = database.read_sync(_beginning, user_id, session_id)
+        session, ids, memory = database.read_sync(_beginning, user_id, session_id, shared=extras.shared_memory)
         writing = _Writing(database, files, user_id, ids)
         yield writing.begin(session, memory)
         count, after = 0, 0
-        while ids and after < ids[-1] and (page := database.read_sync(_page, session_id, after)).rows:
+        while ids and after < ids[-1] and (page := database.read_sync(_page, session, after, usage=extras.usage)).rows:
             after = page.rows[-1].id
             for row in page.rows:
                 if writing.knows(row.id):
@@ -142,7 +162,7 @@ class _Writing:
         return _written([_session_line(session), *(self._memory_line(row) for row in memory)])
 
     def message(self, row: AnyRow, page: Page) -> Iterator[bytes]:
-        """Yield a message's line, after those of the file and the system text that it is the first to name, and before its cuts'."""
+        """Yield a message's line, after those of the file and the system text that it is the first to name, and before those that name it."""
         system = None
         if row.system_digest is not None:
             if row.system_digest not in self._systems:
@@ -180,12 +200,16 @@ class _Writing:
             note=row.note,
             created_at=row.created_at,
         )
-        yield _written([line, *(self._cut_line(cut) for cut in page.cuts.get(row.id, ()))])
+        more: list[Line] = [self._response_line(each) for each in page.responses.get(row.id, ())]
+        more += [self._usage_line(each) for each in page.usage.get(row.id, ())]
+        more += [self._cut_line(each) for each in page.cuts.get(row.id, ())]
+        yield _written([line, *more])
 
     def _memory_line(self, row: AnyRow) -> MemoryLine:
         sources: list[int] | None = row.source_message_ids
         return MemoryLine(
             id=self._memory[row.id],
+            scope="Session" if row.scope == "Session" else "Shared",
             memory_type=row.memory_type,
             content=row.content,
             sources=None if sources is None else tuple(number for each in sources if (number := self.number(each))),
@@ -195,10 +219,41 @@ class _Writing:
         )
 
     def _memory_numbers(self, text: str | None) -> tuple[int, ...] | None:
-        """Return the session's entries among those of a JSON list; shared ones belong to no session's file."""
+        """Return the file's entries among those of a JSON list; others are gone, or shared and not asked for."""
         if text is None:
             return None
         return tuple(self._memory[each] for each in _ids_json.decode(text) if each in self._memory)
+
+    def _response_line(self, row: AnyRow) -> ResponseLine:
+        request, previous_response = taken_apart(row.request)
+        return ResponseLine(
+            message=self.number(row.answer_id) or 0,
+            request=msgspec.Raw(_encoder.encode(request)),
+            first_input=self.number(row.first_input_id),
+            previous=self.number(row.previous_id),
+            previous_response=self.number(previous_response),
+            in_conversation=row.in_conversation,
+            background=row.background,
+            error=NOTHING if row.error is None else msgspec.Raw(row.error.encode()),
+            deleted_at=row.deleted_at,
+            created_at=row.created_at,
+        )
+
+    def _usage_line(self, row: AnyRow) -> UsageLine:
+        return UsageLine(
+            message=self.number(row.message_id) or 0,
+            provider=row.provider,
+            model=row.model,
+            prompt_tokens=row.input_tokens,
+            completion_tokens=row.output_tokens,
+            cache_read_tokens=row.cache_read_tokens,
+            cache_write_tokens=row.cache_write_tokens,
+            reasoning_tokens=row.reasoning_tokens,
+            estimated=row.usage_estimated,
+            cost_usd=None if row.cost_usd is None else plain(row.cost_usd),
+            outcome=row.outcome,
+            created_at=row.created_at,
+        )
 
     def _cut_line(self, row: AnyRow) -> CutLine:
         self._cuts[row.id] = number = len(self._cuts) + 1
@@ -280,21 +335,45 @@ def _next_sessions(connection: Connection, user_id: int, after: tuple[Any, str] 
     return list(connection.execute(query.order_by(table.created_at, table.id).limit(SESSIONS_AT_ONCE)).all())
 
 
-def _beginning(connection: Connection, user_id: int, session_id: str) -> "tuple[AnyRow, array[int], list[AnyRow]]":
-    """Return the session, the ids of its messages without those that are being written, and its memory."""
+def _beginning(
+    connection: Connection, user_id: int, session_id: str, *, shared: bool
+) -> "tuple[AnyRow, array[int], list[AnyRow]]":
+    """Return the session, the ids of its messages without those that are being written, and its memory.
+
+    ``shared``: with the entries of all sessions that its models were given.
+    """
     session = session_row(connection, user_id, session_id)
-    written = sa.select(_table.id).where(_table.session_id == session_id, _table.status != RUNNING).order_by(_table.id)
+    written = sa.select(_table.id).where(_table.session_id == session.id, _table.status != RUNNING).order_by(_table.id)
     table = memory_entries.c
-    memory = (
-        sa.select(memory_entries).where(table.session_id == session_id, table.scope == "Session").order_by(table.id)
+    own = sa.select(memory_entries).where(table.session_id == session.id, table.scope == "Session").order_by(table.id)
+    memory = list(connection.execute(own).all())
+    if shared:
+        memory += _shared_memory(connection, session)
+    return session, array("q", connection.execute(written).scalars()), memory
+
+
+def _shared_memory(connection: Connection, session: AnyRow) -> list[AnyRow]:
+    """Return the entries of all the user's sessions that this one's models were given."""
+    lists = (
+        sa.select(_table.memory_ids).distinct().where(_table.session_id == session.id, _table.memory_ids.is_not(None))
     )
-    return session, array("q", connection.execute(written).scalars()), list(connection.execute(memory).all())
+    given: set[int] = set()
+    for text in connection.execute(lists).scalars():
+        given.update(_ids_json.decode(text))
+    table = memory_entries.c
+    found: list[AnyRow] = []
+    ids = sorted(given)
+    for start in range(0, len(ids), PAGE_ROWS):
+        some = table.id.in_(ids[start : start + PAGE_ROWS])
+        shared = sa.select(memory_entries).where(some, table.user_id == session.user_id, table.session_id.is_(None))
+        found += connection.execute(shared.order_by(table.id)).all()
+    return found
 
 
-def _page(connection: Connection, session_id: str, after: int) -> Page:
+def _page(connection: Connection, session: AnyRow, after: int, *, usage: bool) -> Page:
     query = (
         sa.select(messages)
-        .where(_table.session_id == session_id, _table.id > after)
+        .where(_table.session_id == session.id, _table.id > after)
         .order_by(_table.id)
         .limit(PAGE_ROWS)
         .execution_options(yield_per=20)
@@ -308,17 +387,26 @@ def _page(connection: Connection, session_id: str, after: int) -> Page:
             if size > PAGE_CHARACTERS:
                 break
     ids = [row.id for row in rows]
-    labels: dict[int, list[str]] = {}
-    cuts: dict[int, list[AnyRow]] = {}
-    if ids:
-        label = message_labels.c
-        named = sa.select(label.message_id, label.label).where(label.message_id.in_(ids))
-        for message_id, text in connection.execute(named):
-            labels.setdefault(message_id, []).append(text)
-        cut = context_cuts.c
-        for row in connection.execute(sa.select(context_cuts).where(cut.message_id.in_(ids)).order_by(cut.id)):
-            cuts.setdefault(row.message_id, []).append(row)
-    return Page(rows, labels, cuts)
+    label, call, cut = message_labels.c, usage_records.c, context_cuts.c
+    named: dict[int, list[str]] = {}
+    for row in connection.execute(sa.select(message_labels).where(label.message_id.in_(ids))):
+        named.setdefault(row.message_id, []).append(row.label)
+    # The ledger's rows stay when messages go: an id alone does not say whose they are.
+    calls = sa.select(usage_records).where(call.message_id.in_(ids), call.user_id == session.user_id).order_by(call.id)
+    return Page(
+        rows,
+        named,
+        _by_message(connection, sa.select(responses).where(responses.c.answer_id.in_(ids)), "answer_id"),
+        _by_message(connection, calls, "message_id") if usage else {},
+        _by_message(connection, sa.select(context_cuts).where(cut.message_id.in_(ids)).order_by(cut.id), "message_id"),
+    )
+
+
+def _by_message(connection: Connection, query: sa.Select[Any], column: str) -> dict[int, list[AnyRow]]:
+    found: dict[int, list[AnyRow]] = {}
+    for row in connection.execute(query):
+        found.setdefault(getattr(row, column), []).append(row)
+    return found
 
 
 def _system_text(connection: Connection, user_id: int, digest: str) -> str | None:

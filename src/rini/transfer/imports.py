@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import io
 import threading
@@ -9,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import anyio
 import anyio.from_thread
@@ -19,11 +20,14 @@ from sqlalchemy import exc
 
 from rini.db import Database
 from rini.errors import (
+    FilesUnavailableError,
     ImageRefusedError,
     ImportRefusedError,
     NotFoundError,
     RiniError,
     ShuttingDownError,
+    StorageFullError,
+    StorageUnavailableError,
     TooManyRequestsError,
 )
 from rini.files.headers import type_of
@@ -36,7 +40,17 @@ from rini.transfer.claude import Claude
 from rini.transfer.elements import Bracketed, array_elements
 from rini.transfer.foreign import ForeignReader, Translation, elements_of
 from rini.transfer.items import File, Item, Reader
-from rini.transfer.lines import FORMAT, CutLine, EndLine, MemoryLine, MessageLine, SessionLine, SystemLine
+from rini.transfer.lines import (
+    FORMAT,
+    CutLine,
+    EndLine,
+    MemoryLine,
+    MessageLine,
+    ResponseLine,
+    SessionLine,
+    SystemLine,
+    UsageLine,
+)
 from rini.transfer.refusal import Refusal, decoded
 from rini.transfer.rini import RiniReader
 from rini.transfer.schemas import REASONS, Imported, ImportedSession, ImportFormat, LeftOut
@@ -69,8 +83,10 @@ class Imports:
         self._running: Counter[int] = Counter()
         self._turns = anyio.CapacityLimiter(AT_ONCE)
 
-    async def take(self, user_id: int, body: AsyncIterator[bytes], wanted: ImportFormat | None) -> Imported:
-        """Import a file. ``wanted`` is its format, where it is not to be found out.
+    async def take(
+        self, user_id: int, body: AsyncIterator[bytes], wanted: ImportFormat | None, *, shared_memory: bool = False
+    ) -> Imported:
+        """Import a file. ``wanted`` is its format, where it is not to be found out. ``shared_memory``: with its memory of all sessions.
 
         Each session is stored whole or not at all. Raises ImportRefusedError for what cannot be read, with the ids of the sessions before;
         TooManyRequestsError.
@@ -80,9 +96,8 @@ class Imports:
                 await upload.write(data)
             await upload.flush()
             stop = threading.Event()
-            work = asyncio.ensure_future(
-                anyio.to_thread.run_sync(self._import, user_id, upload, wanted, stop, limiter=self._turns)
-            )
+            run = functools.partial(self._import, user_id, upload, wanted, stop, shared_memory=shared_memory)
+            work = asyncio.ensure_future(anyio.to_thread.run_sync(run, limiter=self._turns))
             try:
                 return await asyncio.shield(work)
             except asyncio.CancelledError:  # the server does not wait any longer
@@ -116,14 +131,19 @@ class Imports:
                     index_messages(self._database, *left.staged)
             left.clear()
 
-    def _import(self, user_id: int, upload: Upload, wanted: ImportFormat | None, stop: threading.Event) -> Imported:
+    def _import(
+        self, user_id: int, upload: Upload, wanted: ImportFormat | None, stop: threading.Event, *, shared_memory: bool
+    ) -> Imported:
         stored: list[ImportedSession] = []
         reader: Reader | None = None
         try:
             kind, reader = self._reader(upload.file, wanted)
-            self._store(user_id, upload, reader, stop, stored)
+            new = functools.partial(Storing, self._database, user_id, upload, shared_memory=shared_memory)
+            self._store(user_id, new, reader, stop, stored)
         except Refusal as refusal:
             raise _refused(reader.where if reader is not None else "the file", refusal.why, stored) from None
+        except (StorageUnavailableError, FilesUnavailableError) as error:
+            raise _broken_off(error, stored) from error
         except exc.IntegrityError:
             raise NotFoundError("The user was deleted while the file was imported.") from None
         if not stored:
@@ -131,7 +151,12 @@ class Imports:
         return Imported(format=kind, sessions=stored, empty=reader.empty)
 
     def _store(
-        self, user_id: int, upload: Upload, reader: Reader, stop: threading.Event, stored: list[ImportedSession]
+        self,
+        user_id: int,
+        new: Callable[[SessionLine], Storing],
+        reader: Reader,
+        stop: threading.Event,
+        stored: list[ImportedSession],
     ) -> None:
         """Store the sessions and add each to ``stored`` when it is."""
         storing: Storing | None = None
@@ -141,7 +166,7 @@ class Imports:
                 if stop.is_set():
                     raise ShuttingDownError
                 if isinstance(item, SessionLine):
-                    storing, alias = Storing(self._database, user_id, upload, item), item.alias
+                    storing, alias = new(item), item.alias
                     continue
                 assert storing is not None, "a reader begins with a session"
                 self._add(user_id, storing, item, reader)
@@ -156,19 +181,26 @@ class Imports:
                     stored.append(
                         ImportedSession(id=done.session_id, alias=alias, messages=done.count, left_out=left_out)
                     )
+                    done.index()
         finally:
             if storing is not None:
-                storing.drop()
-                self._files.delete_sync(storing.references)
+                try:
+                    storing.drop()
+                finally:
+                    self._files.delete_sync(storing.references)
 
     def _add(self, user_id: int, storing: Storing, item: Item, reader: Reader) -> None:
         match item:
             case MessageLine():
                 storing.add_message(item)
             case MemoryLine():
-                storing.add_memory(item)
+                reader.left_out["shared_memory"] += not storing.add_memory(item)
             case SystemLine():
                 storing.add_system(item)
+            case ResponseLine():
+                storing.add_response(item)
+            case UsageLine():
+                reader.left_out["usage"] += 1
             case CutLine():
                 storing.add_cut(item)
             case File():
@@ -275,8 +307,23 @@ def _in_object(file: BinaryIO) -> Iterator[bytes]:
             yield data
 
 
+def _broken_off(
+    error: StorageUnavailableError | FilesUnavailableError, stored: list[ImportedSession]
+) -> StorageUnavailableError | FilesUnavailableError:
+    """Return the error with what was stored before."""
+    why = "the database does not answer"
+    if isinstance(error, StorageFullError):
+        why = "the disk is full"
+    elif isinstance(error, FilesUnavailableError):
+        why = "the place where files are kept does not answer, or is full"
+    return type(error)(f"The import broke off: {why}. {_before(stored)}", session_ids=[each.id for each in stored])
+
+
+def _before(stored: list[ImportedSession]) -> str:
+    told = {0: "Nothing was stored.", 1: "One session was stored before."}
+    return told.get(len(stored), f"{len(stored)} sessions were stored before.")
+
+
 def _refused(where: str, why: str, stored: list[ImportedSession]) -> ImportRefusedError:
-    before = {0: "Nothing was stored.", 1: "One session was stored before."}
-    told: Any = before.get(len(stored), f"{len(stored)} sessions were stored before.")
-    sentence = f"{where[:1].upper()}{where[1:]} {why}. {told}"
+    sentence = f"{where[:1].upper()}{where[1:]} {why}. {_before(stored)}"
     return ImportRefusedError(sentence, where=where, session_ids=[each.id for each in stored])

@@ -4,7 +4,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from rini.transfer.lines import CutLine, EndLine, MemoryLine, MessageLine, SessionLine, SystemLine
+from rini.transfer.lines import (
+    CutLine,
+    EndLine,
+    MemoryLine,
+    MessageLine,
+    ResponseLine,
+    SessionLine,
+    SystemLine,
+    UsageLine,
+)
 
 
 class File(NamedTuple):
@@ -14,7 +23,7 @@ class File(NamedTuple):
     data: bytes
 
 
-Item = SessionLine | MemoryLine | SystemLine | File | MessageLine | CutLine | EndLine
+Item = SessionLine | MemoryLine | SystemLine | File | MessageLine | ResponseLine | UsageLine | CutLine | EndLine
 
 
 class Reader(Protocol):

@@ -2,6 +2,8 @@
 
 The first line is the ``Header``. A session is a ``SessionLine``, what belongs to it, and an ``EndLine``. Its messages, memory, files,
 cuts and system texts have numbers of the file's own, and come before what names them; only memory names messages that follow.
+
+Version 1 had neither ``ResponseLine`` nor ``UsageLine``, and no ``scope`` of memory; it is read like this one.
 """
 
 from datetime import datetime
@@ -19,11 +21,15 @@ from rini.memory.schemas import (
     MOST_KEYWORDS,
     MOST_SOURCES,
     MemoryType,
+    Scope,
 )
 from rini.sessions.marks import MOST_LABELS
 
 FORMAT = "rini"
-VERSION = 1
+VERSION = 2
+OLDEST = 1
+"""The first version that is still read."""
+
 PIECE_BYTES = 720 * 1024
 """What a line of a file's bytes holds: in base64 a little less than 1 MB."""
 
@@ -61,9 +67,10 @@ class SessionLine(_Line, frozen=True, kw_only=True, tag="session"):
 
 
 class MemoryLine(_Line, frozen=True, kw_only=True, tag="memory"):
-    """A memory entry of the session. ``sources`` are messages."""
+    """A memory entry of the session, or one of all sessions (scope Shared) that was given to its models. ``sources`` are messages."""
 
     id: Number
+    scope: Scope = "Session"
     memory_type: MemoryType
     content: Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS)]
     sources: Annotated[tuple[Number, ...], Meta(max_length=MOST_SOURCES)] | None = None
@@ -125,6 +132,42 @@ class MessageLine(_Line, frozen=True, kw_only=True, tag="message"):
     created_at: Moment
 
 
+class ResponseLine(_Line, frozen=True, kw_only=True, tag="response"):
+    """What OpenAI's API repeats of the request for the answer ``message``, whose line came right before.
+
+    ``request`` is a JSON object without what the request named by ids: that is ``previous_response``, an answer, and its conversation
+    (``in_conversation``). ``first_input`` is the first message of its input, ``previous`` the one before that.
+    """
+
+    message: Number
+    request: msgspec.Raw = NOTHING
+    first_input: Number | None = None
+    previous: Number | None = None
+    previous_response: Number | None = None
+    in_conversation: bool = False
+    background: bool = False
+    error: msgspec.Raw = NOTHING
+    deleted_at: Moment | None = None
+    created_at: Moment
+
+
+class UsageLine(_Line, frozen=True, kw_only=True, tag="usage"):
+    """What a call of a model for the answer ``message`` took: to be read, and passed over by the import."""
+
+    message: Number
+    provider: Name
+    model: str
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    cache_read_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    estimated: bool = False
+    cost_usd: str | None = None
+    outcome: str
+    created_at: Moment
+
+
 class CutLine(_Line, frozen=True, kw_only=True, tag="cut"):
     """Where a path begins for a model that cannot read all of it: after ``message``."""
 
@@ -146,4 +189,15 @@ class EndLine(_Line, frozen=True, kw_only=True, tag="end"):
     head: Number | None = None
 
 
-Line = SessionLine | MemoryLine | SystemLine | FileLine | DataLine | MessageLine | CutLine | EndLine
+Line = (
+    SessionLine
+    | MemoryLine
+    | SystemLine
+    | FileLine
+    | DataLine
+    | MessageLine
+    | ResponseLine
+    | UsageLine
+    | CutLine
+    | EndLine
+)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import msgspec
 
 from rini.transfer.items import File, Item
-from rini.transfer.lines import VERSION, DataLine, EndLine, FileLine, Header, Line, SessionLine
+from rini.transfer.lines import OLDEST, VERSION, DataLine, EndLine, FileLine, Header, Line, SessionLine
 from rini.transfer.refusal import Refusal, decoded
 
 BESIDE_BYTES = 4 * 1024 * 1024
@@ -35,8 +35,8 @@ class RiniReader:
         """Yield the lines, files put together."""
         lines = self._lines()
         first = decoded(_header_json, next(lines, b""))
-        if first.version != VERSION:
-            raise Refusal(f"says version {first.version} of the format, and this server reads version {VERSION}")
+        if not OLDEST <= first.version <= VERSION:
+            raise Refusal(f"says version {first.version} of the format, and this server reads {OLDEST} to {VERSION}")
         began = ""
         for data in lines:
             line = decoded(_line_json, data)

@@ -16,9 +16,11 @@ REASONS = {
     "not_an_image": "A file is no PNG, JPEG, GIF or WebP that can be read.",
     "result_without_call": "A tool's result has no call that it belongs to.",
     "service_message": "A part is the service's own bookkeeping.",
+    "shared_memory": "Memory of all sessions was not asked for (shared_memory=true).",
     "sound": "Sound is not kept; a transcript is, where there is one.",
     "unknown_part": "A part is of a kind that is not known.",
     "unknown_role": "A message is of a role that is not known.",
+    "usage": "What was spent is told in the file, and stays in the ledger of the server on which it was spent.",
 }
 """Why something was left out, by its code."""
 

@@ -20,7 +20,8 @@ UPLOAD = ".upload"
 NOTE = ".staged"
 WRITTEN_AT_ONCE = 1024 * 1024
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# The last one: the file system, or whoever started the server, does not let a file be so large.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Upload:

@@ -19,16 +19,29 @@ from rini import canon
 from rini.accounts import users
 from rini.accounts.tables import users as user_table
 from rini.db import Database
+from rini.db.ids import new_ids
 from rini.errors import NotFoundError
 from rini.inference.estimate import conversation_tokens
 from rini.kit.depth import is_deeper
 from rini.kit.ids import new_session_id
 from rini.memory.repository import MOST_ENTRIES
+from rini.memory.schemas import MOST_SOURCES
 from rini.memory.tables import memory_entries
+from rini.responses.references import put_together
+from rini.responses.tables import responses
 from rini.sessions.search import Indexed, index_many
 from rini.sessions.tables import context_cuts, message_labels, messages, sessions
 from rini.transfer.export import LOST, SCHEME, renamed
-from rini.transfer.lines import CutLine, EndLine, MemoryLine, MessageLine, Moment, SessionLine, SystemLine
+from rini.transfer.lines import (
+    CutLine,
+    EndLine,
+    MemoryLine,
+    MessageLine,
+    Moment,
+    ResponseLine,
+    SessionLine,
+    SystemLine,
+)
 from rini.transfer.refusal import Refusal, decoded, storable
 from rini.transfer.spool import Upload
 
@@ -45,8 +58,15 @@ _keep_text = sa.text(
 )
 _object_json = msgspec.json.Decoder(dict[str, Any])
 
-
 _Sources = list[tuple[int, ...] | None]
+
+
+class _Response(NamedTuple):
+    """A row of what OpenAI's API repeats: ``row`` names messages by their places, -1 is none."""
+
+    row: dict[str, Any]
+    request: dict[str, Any]
+    previous: int
 
 
 class _Batch:
@@ -55,6 +75,7 @@ class _Batch:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.labels: list[tuple[int, str]] = []
+        self.responses: list[_Response] = []
         self.cuts: list[dict[str, Any]] = []
         self.texts: dict[str, str] = {}
         self.characters = 0
@@ -76,12 +97,18 @@ class _Ids(NamedTuple):
 
 
 class Storing:
-    """One session on its way into the database. Its methods wait, and raise Refusal for lines that do not belong together."""
+    """One session on its way into the database. Its methods wait, and raise Refusal for lines that do not belong together.
 
-    def __init__(self, database: Database, user_id: int, upload: Upload, session: SessionLine) -> None:
+    ``shared_memory``: entries of all sessions are taken too, those that the user has already as they are.
+    """
+
+    def __init__(
+        self, database: Database, user_id: int, upload: Upload, session: SessionLine, *, shared_memory: bool
+    ) -> None:
         self._database = database
         self._user_id = user_id
         self._upload = upload
+        self._takes_shared = shared_memory
         self.session_id = new_session_id()
         self.references: list[str] = []
         """The files that its messages name."""
@@ -92,12 +119,14 @@ class Storing:
         self._sources: list[tuple[int, ...] | None] = []
         self._files: dict[int, str | None] = {}
         self._systems: dict[int, str] = {}
-        self._memory_numbers: dict[int, int] = {}
+        self._memory_numbers: dict[int, int | None] = {}
         self._cut_numbers: dict[int, int] = {}
         # By place: the number in the file, and what rini.sessions.ancestry says of the message.
         self._numbers = array("q")
         self._depths = array("q")
         self._jumps = array("q")
+        # The answer that was added last, as long as nothing is known of its request.
+        self._answer: int | None = None
         self._batch = _Batch()
         self._ids = _Ids(array("q"), array("q"), array("q"))
         self._staged = self._shown = False
@@ -107,20 +136,23 @@ class Storing:
         """How many messages it has so far."""
         return len(self._numbers)
 
-    def add_memory(self, line: MemoryLine) -> None:
-        """Add a memory entry; all come before the first message."""
+    def add_memory(self, line: MemoryLine) -> bool:
+        """Add a memory entry; all come before the first message. Return whether it is taken."""
         if self._numbers:
             raise Refusal("is a memory entry that comes after a message")
         if line.id in self._memory_numbers:
             raise Refusal(f"gives the number {line.id} to a second memory entry")
+        if line.scope == "Shared" and not self._takes_shared:
+            self._memory_numbers[line.id] = None
+            return False
         self._memory_numbers[line.id] = len(self._memory)
         self._sources.append(line.sources)
         self._memory.append(
             {
                 "user_id": self._user_id,
-                "session_id": self.session_id,
+                "session_id": self.session_id if line.scope == "Session" else None,
                 "memory_type": line.memory_type,
-                "scope": "Session",
+                "scope": line.scope,
                 "content": storable(line.content),
                 "source_message_ids": None,
                 "keywords": None if line.keywords is None else [storable(each) for each in line.keywords],
@@ -128,6 +160,7 @@ class Storing:
                 "timestamp": moment(line.timestamp),
             }
         )
+        return True
 
     def add_system(self, line: SystemLine) -> None:
         """Add a system text."""
@@ -186,9 +219,7 @@ class Storing:
             "prompt_tokens": line.prompt_tokens,
             "completion_tokens": line.completion_tokens,
             "response_time_ms": line.response_time_ms,
-            "memory_ids": None
-            if line.memory is None
-            else tuple(self._numbered(self._memory_numbers, each, "memory entry") for each in line.memory),
+            "memory_ids": None if line.memory is None else self._entries(line.memory),
             "system_digest": self._numbered(self._systems, line.system, "system text"),
             "cut_id": self._numbered(self._cut_numbers, line.cut, "cut"),
             "note": _text(line.note),
@@ -197,12 +228,34 @@ class Storing:
         self._numbers.append(line.id)
         self._depths.append(depth)
         self._jumps.append(jump)
+        self._answer = line.id if line.role == "assistant" else None
         batch = self._batch
         batch.messages.append(row)
         batch.labels += [(place, label) for label in sorted({storable(each) for each in line.labels})]
         batch.characters += len(content) + len(stored)
         if batch.is_full:
             self._store_batch()
+
+    def add_response(self, line: ResponseLine) -> None:
+        """Add what is repeated of the request for an answer, which came right before."""
+        if line.message != self._answer:
+            raise Refusal(f"is about the answer {line.message}, and does not follow its line")
+        self._answer = None
+        request = _object(line.request, "a request")
+        row = {
+            "answer_id": len(self._numbers) - 1,
+            "user_id": self._user_id,
+            "first_input_id": self._place_or_none(line.first_input, "the first message of the input"),
+            "previous_id": self._place_or_none(line.previous, "the message before the input"),
+            "in_conversation": line.in_conversation,
+            "background": line.background,
+            "error": None if not bytes(line.error) else msgspec.json.encode(_object(line.error, "an error")).decode(),
+            "deleted_at": None if line.deleted_at is None else moment(line.deleted_at),
+            "created_at": moment(line.created_at),
+        }
+        previous = self._place_or_none(line.previous_response, "the previous response")
+        self._batch.responses.append(_Response(row, request, previous))
+        self._batch.characters += len(bytes(line.request))
 
     def add_cut(self, line: CutLine) -> None:
         """Add a cut; its message came before it."""
@@ -229,7 +282,7 @@ class Storing:
         """Store what waits, and let the user see the session."""
         if line.messages != self.count:
             raise Refusal(f"says that the session has {line.messages} messages, and there are {self.count}")
-        head = -1 if line.head is None else self._place(line.head, "the head")
+        head = self._place_or_none(line.head, "the head")
         sources: _Sources = [
             None if each is None else tuple(self._place(number, "a source of memory") for number in each)
             for each in self._sources
@@ -237,10 +290,14 @@ class Storing:
         if self._staged:
             self._ids = self._database.write_sync(self._add_and_show, self._batch, sources, head)
             self._shown = True
-            index_messages(self._database, self.session_id, self._user_id)
-            self._upload.strike()
         else:
             self._database.write_sync(self._all_at_once, self._batch, sources, head)
+
+    def index(self) -> None:
+        """Let the messages be found by the search, as those of a short session are already. Where that fails, the next start does it."""
+        if self._staged:
+            index_messages(self._database, self.session_id, self._user_id)
+            self._upload.strike()
 
     def drop(self) -> None:
         """Delete what was stored of a session that does not come to its end."""
@@ -277,22 +334,40 @@ class Storing:
         return self._begin(connection, users.create(connection))
 
     def _begin(self, connection: Connection, owner_id: int) -> _Ids:
-        if self._memory:
-            mine = sa.select(sa.func.count()).where(memory_entries.c.user_id == self._user_id)
-            if connection.execute(mine).scalar_one() + len(self._memory) > MOST_ENTRIES:
-                raise Refusal(f"would give you more than {MOST_ENTRIES:,} memory entries, and there may be no more")
+        known = [self._known_shared(connection, row) for row in self._memory]
+        new = sum(each is None for each in known)
+        mine = sa.select(sa.func.count()).where(memory_entries.c.user_id == self._user_id)
+        if new and connection.execute(mine).scalar_one() + new > MOST_ENTRIES:
+            raise Refusal(f"would give you more than {MOST_ENTRIES:,} memory entries, and there may be no more")
         connection.execute(
             sessions.insert().values(**self._session, id=self.session_id, user_id=owner_id, head_id=None)
         )
-        ids = _new_ids(connection, memory_entries, len(self._memory))
-        if ids:
-            rows = [{**row, "id": id_, "user_id": owner_id} for row, id_ in zip(self._memory, ids, strict=True)]
+        given = iter(new_ids(connection, memory_entries, new))
+        ids = array("q", [next(given) if each is None else each for each in known])
+        rows = [
+            {**row, "id": id_, "user_id": owner_id}
+            for row, id_, before in zip(self._memory, ids, known, strict=True)
+            if before is None
+        ]
+        if rows:
             connection.execute(memory_entries.insert(), rows)
         return _Ids(array("q"), array("q"), ids)
 
+    def _known_shared(self, connection: Connection, row: dict[str, Any]) -> int | None:
+        """Return the entry of all sessions that the user has already, the same but for the messages that it is from."""
+        if row["scope"] == "Session":
+            return None
+        table = memory_entries.c
+        same = (
+            table[name].is_(None) if row[name] is None else table[name] == row[name]
+            for name in ("importance", "timestamp", "memory_type", "keywords", "content")
+        )
+        mine = sa.select(sa.func.min(table.id)).where(table.user_id == self._user_id, table.session_id.is_(None))
+        return connection.execute(mine.where(*same)).scalar()
+
     def _add(self, connection: Connection, batch: _Batch, before: _Ids) -> _Ids:
-        found = _new_ids(connection, messages, len(batch.messages))
-        ids = before.and_of(_Ids(found, _new_ids(connection, context_cuts, len(batch.cuts)), array("q")))
+        found = new_ids(connection, messages, len(batch.messages))
+        ids = before.and_of(_Ids(found, new_ids(connection, context_cuts, len(batch.cuts)), array("q")))
         for digest, text in batch.texts.items():
             _keep_system_text(connection, self._user_id, digest, text)
         if batch.messages:
@@ -304,6 +379,8 @@ class Storing:
                 for place, label in batch.labels
             ]
             connection.execute(message_labels.insert(), labels)
+        if batch.responses:
+            connection.execute(responses.insert(), [self._response(each, ids) for each in batch.responses])
         if batch.cuts:
             first = len(before.cuts)
             cuts: list[dict[str, Any]] = [
@@ -313,6 +390,16 @@ class Storing:
             connection.execute(context_cuts.insert(), cuts)
         return ids
 
+    def _response(self, response: _Response, ids: _Ids) -> dict[str, Any]:
+        row, request, previous = response
+        named: dict[str, int | None] = {
+            name: None if row[name] < 0 else ids.messages[row[name]]
+            for name in ("answer_id", "first_input_id", "previous_id")
+        }
+        session_id = self.session_id if row["in_conversation"] else None
+        previous_id = None if previous < 0 else ids.messages[previous]
+        return {**row, **named, "request": put_together(request, previous_id, session_id)}
+
     def _show(self, connection: Connection, ids: _Ids, sources: _Sources, head: int) -> None:
         table = sessions.c
         owner = connection.execute(sa.select(table.user_id).where(table.id == self.session_id)).scalar_one()
@@ -320,10 +407,15 @@ class Storing:
             raise NotFoundError("The user was deleted while the file was imported.")
         shown = {"user_id": self._user_id, "head_id": None if head < 0 else ids.messages[head]}
         connection.execute(sessions.update().where(table.id == self.session_id).values(shown))
+        entry = memory_entries.c
         for id_, places in zip(ids.memory, sources, strict=True):
-            named = None if places is None else [ids.messages[place] for place in places]
-            changed = {"user_id": self._user_id, "source_message_ids": named}
-            connection.execute(memory_entries.update().where(memory_entries.c.id == id_).values(changed))
+            changed: dict[str, Any] = {"user_id": self._user_id}
+            if places is not None:
+                found = sa.select(entry.source_message_ids).where(entry.id == id_)
+                before: list[int] = connection.execute(found).scalar() or []
+                named = [*before, *(ids.messages[place] for place in places)]
+                changed["source_message_ids"] = named[-MOST_SOURCES:]
+            connection.execute(memory_entries.update().where(entry.id == id_).values(changed))
         if owner != self._user_id:
             connection.execute(user_table.delete().where(user_table.c.id == owner))
 
@@ -336,12 +428,21 @@ class Storing:
             raise Refusal(f"names {number} as {what}, and no message before it has that number")
         return place
 
+    def _place_or_none(self, number: int | None, what: str) -> int:
+        """Return where the message of that number is; -1: none is named."""
+        return -1 if number is None else self._place(number, what)
+
     def _numbered(self, known: dict[int, Any], number: int | None, what: str) -> Any:
         if number is None:
             return None
         if number not in known:
             raise Refusal(f"names the {what} {number}, and none before it has that number")
         return known[number]
+
+    def _entries(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the places of memory entries, but for those that were not taken."""
+        found = (self._numbered(self._memory_numbers, number, "memory entry") for number in numbers)
+        return tuple(place for place in found if place is not None)
 
     def _jump(self, parent: int) -> int:
         """Return the place to jump to from below ``parent``, as rini.sessions.ancestry chooses it; -1: there is none."""
@@ -435,16 +536,24 @@ def moment(value: Moment) -> Moment:
     return value
 
 
+def _object(raw: msgspec.Raw, what: str) -> dict[str, Any]:
+    """Return a JSON object, an empty one for nothing. Raises Refusal for what is none, and for one that is too deep."""
+    data = bytes(raw)
+    if data in (b"", b"null"):
+        return {}
+    value = decoded(_object_json, data)
+    if is_deeper(value, DEEPEST):
+        raise Refusal(f"has {what} nested more than {DEEPEST} levels deep")
+    return value
+
+
 def _session_row(line: SessionLine) -> dict[str, Any]:
     metadata = bytes(line.metadata)
     meta = None
     if metadata not in (b"", b"null"):
         if len(metadata) > LARGEST_METADATA_BYTES:
             raise Refusal(f"has more than {LARGEST_METADATA_BYTES} bytes of metadata")
-        value = decoded(_object_json, metadata)
-        if is_deeper(value, DEEPEST):
-            raise Refusal(f"has metadata that are nested more than {DEEPEST} levels deep")
-        meta = msgspec.json.encode(value).decode()
+        meta = msgspec.json.encode(_object(line.metadata, "metadata")).decode()
     return {
         "alias": _text(line.alias),
         "system_prompt": _text(line.system_prompt),
@@ -466,21 +575,6 @@ def _with_ids(row: dict[str, Any], id_: int, ids: _Ids) -> dict[str, Any]:
         "cut_id": None if cut is None else ids.cuts[cut],
         "memory_ids": None if memory is None else msgspec.json.encode([ids.memory[place] for place in memory]).decode(),
     }
-
-
-def _new_ids(connection: Connection, table: sa.Table, count: int) -> "array[int]":
-    """Return ids of the table that nobody else gets, in rising order.
-
-    On SQLite they are only this transaction's, and only until it ends.
-    """
-    if not count:
-        return array("q")
-    if connection.dialect.name == "postgresql":
-        drawn = sa.text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)")
-        return array("q", sorted(connection.execute(drawn, {"name": table.name, "count": count}).scalars()))
-    last = connection.execute(sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
-    first = (last.scalar() or 0) + 1
-    return array("q", range(first, first + count))
 
 
 def _keep_system_text(connection: Connection, user_id: int, digest: str, text: str) -> None:

@@ -33,10 +33,18 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, ask: Ask) -> Loaded:
-        """Begin a turn and return what it found; it goes on by itself. Raises RiniError where it cannot begin."""
+        """Begin a turn and return what it found; it goes on by itself. Raises RiniError where it cannot begin.
+
+        A caller that is cancelled before that, while the question waits for others, takes it back.
+        """
         begun: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         task = self._behind(self._take_unheard(ask, begun))
-        await asyncio.wait((begun, task), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait((begun, task), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not begun.done():
+                task.cancel()
+            raise
         if begun.done():
             return begun.result()
         if task.cancelled():

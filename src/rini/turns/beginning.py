@@ -1,18 +1,21 @@
 """The beginning of a turn: what its model is to read is loaded and made to fit, the question and the answer's place are stored."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from functools import partial
 
 import msgspec
 from sqlalchemy import exc
+from sqlalchemy.engine import Connection
 
 from rini.canon import Request, ToolResult
 from rini.db import Database
 from rini.errors import (
     ContextTooLongError,
+    InternalError,
     NotFoundError,
     RiniError,
+    StorageUnavailableError,
     TurnCancelledError,
     UnsupportedParameterError,
 )
@@ -20,18 +23,19 @@ from rini.inference.estimate import tools_tokens
 from rini.inference.meter import Meter
 from rini.inference.outgoing import Outgoing
 from rini.inference.target import Router, Target
-from rini.inference.window import window_of
+from rini.inference.window import Windows
 from rini.kit import lasting
 from rini.providers.parameters import request_with
 from rini.providers.windows import told_window
 from rini.sessions.context import store_cut
 from rini.telemetry import logs
 from rini.tools.toolbox import Offer, Toolbox
-from rini.turns import thoughts
+from rini.turns import runs, thoughts
 from rini.turns.compaction import compacted
 from rini.turns.context import Reader, Reading, after_refusal
 from rini.turns.finishing import Finishing
 from rini.turns.given import as_it_came, instructions_apart, left_headers, read, results_apart
+from rini.turns.history import readable
 from rini.turns.images import Images
 from rini.turns.journal import Journal
 from rini.turns.known_texts import KnownTexts
@@ -40,9 +44,13 @@ from rini.turns.queueing import Place
 from rini.turns.register import Register
 from rini.turns.running import RunningCall
 from rini.turns.settle import abandon, fail
+from rini.turns.settling import reason_of
 from rini.turns.tool_use import continued, offering
 from rini.turns.values import Answer, Ask, Given, Loaded
 from rini.usage.prices import Prices
+
+Told = asyncio.Future[Loaded] | None
+"""Is told what a turn found, as soon as that is stored."""
 
 _log = logs.get_logger(__name__)
 
@@ -55,6 +63,7 @@ class Beginning:
         database: Database,
         router: Router,
         prices: Prices,
+        windows: Windows,
         journal: Journal,
         images: Images,
         toolbox: Toolbox,
@@ -67,6 +76,7 @@ class Beginning:
         self._database = database
         self._router = router
         self._prices = prices
+        self._windows = windows
         self._journal = journal
         self._images = images
         self._toolbox = toolbox
@@ -76,13 +86,15 @@ class Beginning:
         self._memory_tokens = memory_tokens
         self._system_texts = KnownTexts()
 
-    async def call(self, ask: Ask, place: Place | None, *, stream: bool) -> tuple[RunningCall, Offer | None]:
+    async def call(
+        self, ask: Ask, place: Place | None, begun: Told, *, stream: bool
+    ) -> tuple[RunningCall, Offer | None]:
         """Return the call that is to be made, and the tools that the model is offered. Raises RiniError.
 
-        ``place`` is the question's in its session's queue.
+        ``place`` is the question's in its session's queue; ``begun`` is told what was loaded, before that is made to fit.
         """
         if ask.given is not None:
-            return await self._begin_given(ask, ask.given, place), None
+            return await self._begin_given(ask, ask.given, place, begun), None
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id)
         request = request_with(
             target.provider, ask.model, ask.params, Request(model=ask.model, messages=ask.messages, stream=stream)
@@ -94,13 +106,14 @@ class Beginning:
         loaded = None
         if ask.stored:
             # A client that leaves meanwhile leaves no file behind that no message names.
-            reader = _reader(target, request)
+            reader = self._reader(ask, target, request)
             tools = 0 if offer is None else tools_tokens(offer.tools, ask.provider)
-            ask, loaded = await (self._load if ask.image is None else self._keep)(ask, reader, tools, place)
+            ask, loaded = await (self._load if ask.image is None else self._keep)(ask, reader, tools, place, begun)
         try:
             if loaded is not None:
                 loaded = await self._fit(ask, loaded)
-                request = msgspec.structs.replace(request, messages=await self._images.shown(ask, loaded.messages))
+                shown, _ = readable(await self._images.shown(ask, loaded.messages), target.codec.name)
+                request = msgspec.structs.replace(request, messages=shown)
             request = offering(request, offer, ask.provider) if loaded is not None or offer is not None else request
             meter = self._meter(ask, target, stream=stream)
             return RunningCall(target, Outgoing.of(target, request), loaded, meter, self._journal), offer
@@ -112,13 +125,16 @@ class Beginning:
     async def again(self, ask: Ask, call: RunningCall, error: ContextTooLongError) -> RunningCall:
         """Return the call with less to read than its provider refused. Raises ``error`` where nothing can be left out."""
         loaded = call.loaded
-        reading = None if loaded is None else after_refusal(loaded.reading, told_window(error.detail))
+        told = told_window(error.detail)
+        if told is not None:
+            self._windows.refused(ask.provider, ask.model, call.target.key_id, told)
+        reading = None if loaded is None else after_refusal(loaded.reading, told)
         if loaded is None or reading is None or call.begun:
             raise error
         loaded = await self._compacted(ask, loaded, reading)
-        shown = await self._images.shown(ask, loaded.messages)
+        shown, left = readable(await self._images.shown(ask, loaded.messages), call.target.codec.name)
         outgoing = Outgoing.of(call.target, msgspec.structs.replace(call.outgoing.request, messages=shown))
-        outgoing.dropped = tuple(left_headers(ask.given)) if ask.given is not None else ()
+        outgoing.dropped = (*left, *left_headers(ask.given)) if ask.given is not None else left
         meter = self._meter(ask, call.target, stream=outgoing.stream)
         _log.info("context_cut_and_asked_again", provider=ask.provider, model=ask.model, request_id=ask.request_id)
         return call.again(outgoing, loaded, meter, error)
@@ -138,11 +154,11 @@ class Beginning:
             tool_ms=call.tool_ms,
         )
 
-    async def _begin_given(self, ask: Ask, given: Given, place: Place | None) -> RunningCall:
+    async def _begin_given(self, ask: Ask, given: Given, place: Place | None, begun: Told) -> RunningCall:
         """Begin with a request in the client's own format: as it came where the provider speaks it too, else translated."""
         target = await self._router.target(ask.user_id, ask.provider, ask.model, ask.key_id, given.codec.name)
         if ask.stored:
-            return await self._begin_given_in_session(ask, given, target, place)
+            return await self._begin_given_in_session(ask, given, target, place, begun)
         outgoing = as_it_came(target, ask.model, given)
         if outgoing is None:
             request = read(target, ask.model, given)
@@ -154,19 +170,22 @@ class Beginning:
         meter = self._meter(ask, target, stream=given.stream)
         return RunningCall(target, outgoing, None, meter, self._journal, given=given)
 
-    async def _begin_given_in_session(self, ask: Ask, given: Given, target: Target, place: Place | None) -> RunningCall:
+    async def _begin_given_in_session(
+        self, ask: Ask, given: Given, target: Target, place: Place | None, begun: Told
+    ) -> RunningCall:
         """Begin with new messages in the client's own format, before which come those that are stored."""
         request = read(target, ask.model, given)
         instructions, messages = instructions_apart(request.messages, given.instructions)
         # What is asked again is stored already.
         asked = results_apart(messages) if ask.completes is None else ()
         ask = msgspec.structs.replace(ask, instructions=instructions, messages=asked)
-        ask, loaded = await self._load(ask, _reader(target, request), tools_tokens(request.tools, ask.provider), place)
+        reader = self._reader(ask, target, request)
+        ask, loaded = await self._load(ask, reader, tools_tokens(request.tools, ask.provider), place, begun)
         try:
             loaded = await self._fit(ask, loaded)
-            shown = await self._images.shown(ask, loaded.messages)
+            shown, left = readable(await self._images.shown(ask, loaded.messages), target.codec.name)
             outgoing = Outgoing.of(target, msgspec.structs.replace(request, messages=shown))
-            outgoing.dropped = tuple(left_headers(given))
+            outgoing.dropped = (*left, *left_headers(given))
             meter = self._meter(ask, target, stream=given.stream)
             return RunningCall(target, outgoing, loaded, meter, self._journal, given=given)
         except BaseException as error:
@@ -186,29 +205,48 @@ class Beginning:
             provider=ask.provider,
         )
 
-    async def _load(self, ask: Ask, reader: Reader, tools: int, place: Place | None) -> tuple[Ask, Loaded]:
+    async def _load(self, ask: Ask, reader: Reader, tools: int, place: Place | None, begun: Told) -> tuple[Ask, Loaded]:
         """Load, when no other process answers the session's current branch. Raises RiniError."""
         known = self._system_texts.of(ask.user_id)
         worker_id = self._register.worker_id
         while True:
-            work = self._database.write(load, ask, reader, tools, worker_id, self._memory_tokens, known)
-            loading = self._finishing.to_its_end(work)
+            loading = self._finishing.to_its_end(self._loaded(ask, reader, tools, worker_id, known))
             try:
                 found = await asyncio.shield(loading)
-            except asyncio.CancelledError as error:
-                loading.add_done_callback(partial(self._abandon_loaded, ask, error))
+            except asyncio.CancelledError:
+                loading.add_done_callback(partial(self._abandon_loaded, ask))
                 raise
             if not isinstance(found, Busy):
                 if found.question is not None:
                     lasting.note()  # it is stored, whatever becomes of the answer
                 if place is not None:
                     place.holds(found.answer_id)
+                if begun is not None:
+                    begun.set_result(found)
                 self._system_texts.add(ask.user_id, found.system_digest)
                 return ask, found
             assert place is not None
             await place.wait_for(found.answer_id)
 
-    async def _keep(self, ask: Ask, reader: Reader, tools: int, place: Place | None) -> tuple[Ask, Loaded]:
+    async def _loaded(
+        self, ask: Ask, reader: Reader, tools: int, worker_id: str, known: Container[str]
+    ) -> Loaded | Busy:
+        found: Loaded | Busy | None = None
+
+        def noted(connection: Connection) -> Loaded | Busy:
+            nonlocal found
+            found = load(connection, ask, reader, tools, worker_id, self._memory_tokens, known)
+            return found
+
+        try:
+            return await self._database.write(noted)
+        except StorageUnavailableError as error:
+            # Where it is stored all the same, it would look as if it were being answered.
+            if error.in_doubt and isinstance(found, Loaded):
+                self._take_back(ask, found)
+            raise
+
+    async def _keep(self, ask: Ask, reader: Reader, tools: int, place: Place | None, begun: Told) -> tuple[Ask, Loaded]:
         """Keep the question's image, and load."""
         keeping = self._finishing.to_its_end(self._images.kept(ask))
         try:
@@ -217,7 +255,7 @@ class Beginning:
             keeping.add_done_callback(self._forget_kept)
             raise
         try:
-            return await self._load(ask, reader, tools, place)
+            return await self._load(ask, reader, tools, place, begun)
         except RiniError:
             await asyncio.shield(self._finishing.to_its_end(self._images.forget(ask)))
             raise
@@ -257,18 +295,38 @@ class Beginning:
         if not keeping.cancelled() and keeping.exception() is None:
             self._finishing.to_its_end(self._images.forget(keeping.result()))
 
-    def _abandon_loaded(self, ask: Ask, error: BaseException, loading: "asyncio.Task[Loaded | Busy]") -> None:
+    def _abandon_loaded(self, ask: Ask, loading: "asyncio.Task[Loaded | Busy]") -> None:
         if not loading.cancelled() and loading.exception() is None and isinstance(found := loading.result(), Loaded):
-            self._abandon(ask, found, error)
+            self._take_back(ask, found)
+
+    def _take_back(self, ask: Ask, loaded: Loaded) -> None:
+        """Take back the answer's place, of which nobody was told; one that another process began stays."""
+        if ask.completes is None:
+            self._finishing.write(abandon, loaded.answer_id)
 
     def _abandon(self, ask: Ask, loaded: Loaded, error: BaseException) -> None:
-        """Take back the answer's place, whose model is not called; one that was cancelled stays, so that whoever did that finds it."""
-        if ask.completes is not None:
-            return  # it was there before
-        if isinstance(error, TurnCancelledError) and error.fields["reason"] == "cancelled":
-            self._finishing.write(fail, loaded.answer_id, loaded.worker_id, "cancelled")
+        """Take back the answer's place, whose model is not called.
+
+        One that was cancelled stays, so that whoever did that finds it. So does one in the background, of which somebody was told: it says why it broke
+        off, or is another process's where this one ends.
+        """
+        mine = loaded.answer_id, loaded.worker_id
+        is_cancelled = isinstance(error, TurnCancelledError) and error.fields["reason"] == "cancelled"
+        if ask.background and isinstance(error, asyncio.CancelledError):
+            self._finishing.write(runs.leave, *mine)
+        elif ask.background or is_cancelled:
+            reason = reason_of("refused", error) if isinstance(error, RiniError) else InternalError.code
+            self._finishing.write(fail, *mine, reason)
         else:
             self._finishing.write(abandon, loaded.answer_id)
+
+    def _reader(self, ask: Ask, target: Target, request: Request) -> Reader:
+        return Reader(
+            provider=target.provider.name,
+            model=request.model,
+            window=self._windows.of(ask.user_id, target.provider.name, request.model, target.key_id),
+            max_tokens=request.max_tokens,
+        )
 
     def _meter(self, ask: Ask, target: Target, *, stream: bool) -> Meter:
         meter = Meter(
@@ -282,15 +340,6 @@ class Beginning:
         )
         meter.record.session_id = ask.booked_to
         return meter
-
-
-def _reader(target: Target, request: Request) -> Reader:
-    return Reader(
-        provider=target.provider.name,
-        model=request.model,
-        window=window_of(target.provider.name, request.model),
-        max_tokens=request.max_tokens,
-    )
 
 
 def uncancel() -> None:

@@ -40,6 +40,8 @@ LONGEST_QUESTION = 2000
 """Characters of a question that a note has, in the midst of whose answer the path was cut."""
 
 LEFT_OUT = "[Earlier messages were left out.]"
+BEGUN_BY_THE_MODEL = "[The assistant speaks first.]"
+_INSTRUCTING = ("system", "developer")
 _QUESTION = "[Earlier messages were left out. The question that is being worked on:]"
 _SUMMARY = "[Summary of the conversation up to here, in place of its earlier messages:]"
 _END = "[End of the summary.]"
@@ -134,10 +136,16 @@ def standing_for(cut: Cut | None, messages: tuple[Message, ...]) -> tuple[Messag
     """Return ``messages`` with what stands for those before the cut.
 
     It is the beginning of the first question, in that question's message: some models take no two of the same role in a row, and what
-    users and tools said is no instruction. Where no question comes first, it is a message of its own.
+    users and tools said is no instruction. Where no question comes first, it is a message of its own; so is the note before a
+    conversation that the assistant begins, as with a greeting, since Anthropic's have to begin with the user.
     """
     if cut is None:
-        return messages
+        place = next(
+            (place for place, message in enumerate(messages) if message.role not in _INSTRUCTING), len(messages)
+        )
+        if place == len(messages) or messages[place].role != "assistant":
+            return messages
+        return (*messages[:place], Message("user", (Text(BEGUN_BY_THE_MODEL),)), *messages[place:])
     first = messages[0] if messages else None
     asks = first is not None and _asks(first)
     text = in_its_place(cut)
@@ -279,7 +287,8 @@ def _at_least(conversation: Conversation, size: Size) -> float:
 def _too_long(reading: Reading, shorter: Reading | None, room: int) -> ContextTooLongError:
     reader = reading.reader
     if reading.policy == "refuse":
-        what = f"The conversation has about {reading.size.tokens} tokens, and this session is to be sent whole (context_policy refuse)"
+        known = "about" if reading.conversation.path.whole else "more than"  # no more was read of it
+        what = f"The conversation has {known} {reading.size.tokens} tokens, and this session is to be sent whole (context_policy refuse)"
     elif shorter is None:
         what = f"The question has about {reading.size.tokens} tokens with all that goes with it, and nothing of that can be left out"
     else:

@@ -35,9 +35,12 @@ class Finishing:
         task.add_done_callback(self._ending.discard)
         return task
 
-    def write(self, unit: Callable[..., Any], *args: Any) -> None:
-        """Write what becomes of an answer, now or when the storage is there again: until then it looks as if it were being written."""
-        late = asyncio.create_task(self._keep_writing(unit, *args))
+    def write(self, unit: Callable[..., Any], *args: Any, then: Callable[[], None] = lambda: None) -> None:
+        """Write what becomes of an answer, now or when the storage is there again: until then it looks as if it were being written.
+
+        ``then`` is called when it is written, or was deleted meanwhile; not where it is given up.
+        """
+        late = asyncio.create_task(self._keep_writing(unit, args, then))
         self._late.add(late)
         late.add_done_callback(self._late.discard)
         late.add_done_callback(log_failure)
@@ -54,16 +57,17 @@ class Finishing:
         if missed:
             _log.error("answer_not_kept", answers=len(missed))
 
-    async def _keep_writing(self, unit: Callable[..., Any], *args: Any) -> None:
+    async def _keep_writing(self, unit: Callable[..., Any], args: tuple[Any, ...], then: Callable[[], None]) -> None:
         for pause in chain(LATE_PAUSES_SECONDS, repeat(LATE_PAUSES_SECONDS[-1])):
             try:
                 await self._database.write(unit, *args)
             except StorageUnavailableError:
                 await asyncio.sleep(pause)
             except (exc.IntegrityError, AnswerGoneError):
-                return  # it was deleted meanwhile, or is another process's
+                break  # it was deleted meanwhile, or is another process's
             else:
-                return
+                break
+        then()
 
 
 def log_failure(task: asyncio.Task[Any]) -> None:

@@ -26,13 +26,12 @@ from rini.kit.clock import now
 from rini.sessions import messages
 from rini.sessions.tables import messages as messages_table
 from rini.turns import runs
-from rini.turns.tables import answer_events
+from rini.turns.tables import answer_events, running_turns
 from rini.turns.values import Begun, Listener
 
 FLUSHED_EVERY_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
-SIGN_OF_LIFE_SECONDS = 15.0
 UNWATCHED_SECONDS = 5.0
 """So long another process's answer is looked at while none of its followers waits for more."""
 MOST_AT_ONCE = 100
@@ -41,7 +40,7 @@ MOST_ROWS = 4
 """Rows that are read at once of an answer that is over: a follower that is slow holds no more of it."""
 
 BEGUN_ANEW = -1
-"""In place of the first event's number: the row that says that an answer was begun anew, by which process in turn."""
+"""In place of the first event's number: the row that says that an answer was begun anew, and how often."""
 
 _LEVEL = 1  # of compression: events are much alike
 _table = answer_events.c
@@ -59,6 +58,13 @@ _stores = {
     for name, insert in (("sqlite", sqlite_insert(answer_events)), ("postgresql", postgres_insert(answer_events)))
 }
 _anew = sa.select(_table.events).where(_table.answer_id == sa.bindparam("answer"), _table.first == BEGUN_ANEW)
+# What the process before said does not count, when that has left the answer to another one.
+_begun = (
+    sa.select(_table.first)
+    .join(running_turns, running_turns.c.answer_id == _table.answer_id)
+    .where(_of_answer, _table.first >= 0, running_turns.c.worker_id != "")
+    .limit(1)
+)
 _status = sa.select(messages_table.c.status).where(messages_table.c.id == sa.bindparam("answer"))
 
 
@@ -137,15 +143,14 @@ class Log:
             await asyncio.wait((self.on_their_way,))
         return self.take()
 
-    async def more(self) -> bool:
-        """Wait until something is new; return whether it is, and not just time for a sign of life."""
+    async def more(self) -> None:
+        """Wait until something is new."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
-            await asyncio.wait((future,), timeout=SIGN_OF_LIFE_SECONDS)
+            await future
         finally:
             self._waiting.discard(future)
-        return future.done()
 
 
 class Recording:
@@ -216,6 +221,12 @@ class Streams:
             del self._logs[log.answer_id]
         log.wake()
 
+    def has_begun(self, connection: Connection, answer_id: int) -> bool:
+        """Tell whether anything came of an answer that runs: here, or in the process that gets it. A unit of work."""
+        if (log := self._logs.get(answer_id)) is not None and log.events:
+            return True
+        return connection.execute(_begun, {"answer": answer_id}).first() is not None
+
     async def keep_flushed(self) -> None:
         """Write what is new to the database, until cancelled."""
         while True:
@@ -246,7 +257,7 @@ class Streams:
                 await self._store([row])
 
     async def follow(self, user_id: int, answer_id: int, *, resumes: bool = False) -> AsyncGenerator[list[Followed]]:
-        """Yield all events of an answer, from its first one to its last, some at a time; an empty list says that it runs on.
+        """Yield all events of an answer, from its first one to its last, some at a time; of one that runs an empty list at first.
 
         Ends when the answer is settled. Nothing is yielded of one that was never streamed, or too long ago. Whoever ``resumes`` has some of the events.
         Raises NotFoundError, AnswerBrokeOffError when another process begins the answer anew, and StreamGoneError to one that resumes when it did.
@@ -279,8 +290,8 @@ class Streams:
                 seen += len(some)
                 del source  # a follower that takes its time holds no more than what it takes
                 yield some
-            elif not await source.more():
-                yield []
+            else:
+                await source.more()
         while some := await self._database.read(_page, answer_id, seen):
             seen += len(some)
             yield some
@@ -341,10 +352,11 @@ def store_held(connection: Connection, worker_id: str, rows: list[EventRow]) -> 
         store(connection, *mine)
 
 
-def begin_anew(connection: Connection, answer_id: int, process: int) -> None:
-    """Delete the events of an answer that its ``process``, counted from 1, asks for once more, and note that."""
+def begin_anew(connection: Connection, answer_id: int) -> None:
+    """Delete the events of an answer that another process asks for once more, and note how often that was."""
+    before = connection.execute(_anew, {"answer": answer_id}).scalar()
     connection.execute(answer_events.delete().where(_table.answer_id == answer_id))
-    store(connection, (answer_id, BEGUN_ANEW, b"%d" % process))
+    store(connection, (answer_id, BEGUN_ANEW, b"%d" % (1 if before is None else int(before) + 1)))
 
 
 def sweep(connection: Connection, kept_for: timedelta) -> None:

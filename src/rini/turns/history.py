@@ -4,11 +4,11 @@ What a model wrote of tool calls is stored and shown as it is; here is what is c
 """
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from rini.canon import Message, Part, Text, Thinking, ToolCall, ToolResult
+from rini.canon import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 from rini.kit.depth import is_deeper
 from rini.responses.items import is_deleted
 
@@ -25,7 +25,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 def takable(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return ``messages`` without tool calls that nobody answered, thoughts that lead to nothing, and answers that say nothing.
+    """Return ``messages`` without calls that nobody answered, results of no call, thoughts that lead to nothing, and empty answers.
 
     Calls have names and arguments that every provider takes. The same messages give the same ones again, whatever follows them.
     """
@@ -36,6 +36,7 @@ def taken(messages: tuple[Message, ...]) -> list[tuple[int, Message]]:
     """Return the takable messages, each with its place among ``messages``."""
     found: list[tuple[int, Message]] = []
     results: set[str] = set()
+    answers = False
     for place in range(len(messages) - 1, -1, -1):
         message = messages[place]
         parts = message.parts
@@ -48,11 +49,58 @@ def taken(messages: tuple[Message, ...]) -> list[tuple[int, Message]]:
         if message.role == "assistant":
             results = set()
         else:
-            results.update([part.call_id for part in parts if type(part) is ToolResult])
+            named = [part.call_id for part in parts if type(part) is ToolResult]
+            results.update(named)
+            answers = answers or bool(named)
         if kept.parts:
             found.append((place, kept))
     found.reverse()
-    return found
+    return _answering(found) if answers else found
+
+
+def _answering(found: list[tuple[int, Message]]) -> list[tuple[int, Message]]:
+    """Return the messages without results of calls that are not there: a call may have been deleted, or never made."""
+    kept: list[tuple[int, Message]] = []
+    called: set[str] = set()
+    for place, message in found:
+        if message.role == "assistant":
+            called = {part.id for part in message.parts if type(part) is ToolCall}
+        else:
+            parts = tuple([part for part in message.parts if type(part) is not ToolResult or part.call_id in called])
+            message = _with(message, parts)  # noqa: PLW2901  # the same one, without them
+        if message.parts:
+            kept.append((place, message))
+    return kept
+
+
+def readable(messages: tuple[Message, ...], wire: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """Return the messages without what only another wire format than ``wire`` has in them, and the kinds of what was left out.
+
+    Those are the calls of a provider's own tools with their results, such as searches of the web: the answer over them stays. What the
+    user sent stays, so that it is refused and not lost.
+    """
+    left: dict[str, None] = {}
+    found: list[Message] = []
+    for message in messages:
+        if message.role == "user" or not any(_is_foreign(part, wire) for part in message.parts):
+            found.append(message)
+            continue
+        left |= dict.fromkeys(_kind(part.value) for part in message.parts if type(part) is Opaque and part.wire != wire)
+        parts = tuple([part for part in message.parts if not _is_foreign(part, wire)])
+        if parts:
+            found.append(msgspec.structs.replace(message, parts=parts))
+    return tuple(found), tuple(left)
+
+
+def _is_foreign(part: Part, wire: str) -> bool:
+    return type(part) is Opaque and part.wire != wire
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, dict) or not value:
+        return "part"
+    fields = cast("dict[str, Any]", value)
+    return str(fields.get("type") or next(iter(fields)))
 
 
 def _said(parts: tuple[Part, ...], results: set[str]) -> tuple[Part, ...]:

@@ -1,18 +1,21 @@
 """What a model was given to read for an answer, and what one would be given for a question now."""
 
+from contextlib import suppress
+
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from rini.canon import Message, Text
 from rini.db import AnyRow
+from rini.errors import ContextTooLongError
 from rini.inference.estimate import conversation_tokens
-from rini.inference.window import window_of
+from rini.inference.window import Windows
 from rini.memory.selection import NOTHING, select
 from rini.sessions import messages, repository
-from rini.sessions.context import Cut, Path, read_path, read_path_of, system_text
+from rini.sessions.context import PAST_ALL_CUTS, Cut, Path, read_path, read_path_of, system_text
 from rini.sessions.tables import messages as table
-from rini.turns.context import Conversation, Policy, Reader, size_of, standing_for
+from rini.turns.context import Conversation, Policy, Reader, fitted, size_of, standing_for
 from rini.turns.history import taken
 
 
@@ -49,31 +52,46 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspected(
-    connection: Connection, user_id: int, message_id: int, provider: str | None, model: str | None, memory_tokens: int
+    connection: Connection,
+    user_id: int,
+    message_id: int,
+    provider: str | None,
+    model: str | None,
+    memory_tokens: int,
+    windows: Windows,
 ) -> Inspected:
     """Return what was sent for the answer ``message_id``, or of any other message what would be sent to ``model`` now.
 
-    Without a model that is the one that answered there last. Raises NotFoundError.
+    Without a provider or a model that is the one that answered there last. Raises NotFoundError.
     """
     row = messages.get(connection, user_id, message_id)
     session = repository.get(connection, user_id, row.session_id)
     sent = row.role == "assistant" and row.provider is not None
     if sent:
         provider, model = row.provider, row.model_asked
-        reader = _reader(provider, model)
+        reader = _reader(windows, user_id, provider, model)
         path = read_path_of(connection, row.parent_message_id, row.cut_id, 2 * reader.room)
         system = system_text(connection, user_id, row.system_digest)
     else:
         if provider is None or model is None:
-            provider, model = _last_asked(connection, row)
-        reader = _reader(provider, model)
-        path = read_path(connection, row.id, reader.window_tokens, 2 * reader.room)
+            answered_by, answered = _last_asked(connection, row)
+            provider = provider or answered_by
+            model = model or (answered if provider == answered_by else None)
+        reader = _reader(windows, user_id, provider, model)
+        window = PAST_ALL_CUTS if session.context_policy == "refuse" else reader.window_tokens
+        path = read_path(connection, row.id, window, 2 * reader.room)
         remembered = NOTHING
         if session.memory_mode != "disabled" and memory_tokens:
             remembered = select(connection, user_id, session.id, memory_tokens)
         system = "\n\n".join([text for text in (session.system_prompt, remembered.text) if text]) or None
     before = (Message("system", (Text(system),)),) if system else ()
-    size = size_of(Conversation(before=before, path=path), reader.provider, reader.model)
+    conversation = Conversation(before=before, path=path)
+    if not sent:
+        # What cannot be made to fit is refused: all that was read of it is shown.
+        with suppress(ContextTooLongError):
+            conversation = fitted(conversation, reader, session.context_policy).conversation
+    path = conversation.path
+    size = size_of(conversation, reader.provider, reader.model)
     counted = row.prompt_tokens if sent and not _used_tools(row) else None
     return Inspected(
         sent=sent,
@@ -91,9 +109,9 @@ def inspected(
     )
 
 
-def _reader(provider: str | None, model: str | None) -> Reader:
+def _reader(windows: Windows, user_id: int, provider: str | None, model: str | None) -> Reader:
     provider, model = provider or "", model or ""
-    return Reader(provider=provider, model=model, window=window_of(provider, model))
+    return Reader(provider=provider, model=model, window=windows.of(user_id, provider, model))
 
 
 def _last_asked(connection: Connection, row: AnyRow) -> tuple[str | None, str | None]:
@@ -113,7 +131,8 @@ def _shown(path: Path) -> tuple[Shown, ...]:
         of += [(step.message_id, counted)] * len(step.messages)
     full = standing_for(path.cut, tuple(said))
     if len(full) > len(said):
-        of.insert(0, (None, None))
+        added = next((place for place, message in enumerate(said) if full[place] is not message), len(said))
+        of.insert(added, (None, None))
     shown: list[Shown] = []
     for place, message in taken(full):
         message_id, counted = of[place]

@@ -1,7 +1,7 @@
 """Answers in the background outlast their process: what was asked is kept, and another process asks again.
 
 A process that ends, or is gone without a sign of life for half a minute, leaves its background answers to whoever looks next. The call that was cut off is booked; the
-model is asked anew, and what it had said is replaced. An answer whose process died three times is given up. Whether a process is gone is a guess: one
+model is asked anew, and what it had said is replaced. An answer of which three processes died without a word is given up. Whether a process is gone is a guess: one
 that was only late goes on, and stores nothing more of what was taken from it (rini.turns.settle).
 """
 
@@ -173,7 +173,7 @@ def adopt(connection: Connection, worker_id: str, *, left_only: bool) -> list[As
             continue
         taken = connection.execute(_take, {"answer": row.answer_id, "before": row.worker_id, "worker": worker_id})
         if taken.rowcount:
-            following.begin_anew(connection, row.answer_id, row.attempts + 1)
+            following.begin_anew(connection, row.answer_id)
             found.append(ask)
     return found
 

@@ -12,10 +12,11 @@ from rini.memory.selection import NOTHING, select
 from rini.providers.vision import image_limits
 from rini.responses import repository as responses
 from rini.sessions import messages, repository
-from rini.sessions.context import keep_system_text, note_given, read_path, store_cut
+from rini.sessions.context import PAST_ALL_CUTS, keep_system_text, note_given, read_path, store_cut
 from rini.sessions.marks import labels_of
 from rini.turns import runs
 from rini.turns.context import Conversation, Reader, fitted
+from rini.turns.given import answering
 from rini.turns.lasting import kept
 from rini.turns.values import Ask, Loaded
 
@@ -49,14 +50,18 @@ def load(
         return Busy(running)
     above = _above(connection, ask, session)
     # Twice of what fits is read: what goes is to be summarised.
-    path = read_path(connection, above, reader.window_tokens, 2 * reader.room)
+    policy = ask.context_policy or session.context_policy
+    # What is to be sent whole begins at no cut, whoever made it.
+    window = PAST_ALL_CUTS if policy == "refuse" else reader.window_tokens
+    path = read_path(connection, above, window, 2 * reader.room)
+    ask = msgspec.structs.replace(ask, messages=answering(ask.messages, path))
     memory = NOTHING
     if session.memory_mode != "disabled" and memory_tokens:
         memory = select(connection, ask.user_id, session.id, memory_tokens)
     system = "\n\n".join(text for text in (session.system_prompt, memory.text) if text)
     before = (Message("system", (Text(system),)), *ask.instructions) if system else ask.instructions
     conversation = Conversation(before=before, path=path, new=ask.messages, tools=tools)
-    reading = fitted(conversation, reader, ask.context_policy or session.context_policy)
+    reading = fitted(conversation, reader, policy)
     if any(type(part) is Image for message in reading.conversation.said for part in message.parts):
         image_limits(ask.provider, ask.model)
     digest = keep_system_text(connection, ask.user_id, before, known)
@@ -134,8 +139,11 @@ def _session(connection: Connection, ask: Ask) -> AnyRow:
         return repository.create(
             connection, ask.user_id, new.alias, new.system_prompt, new.memory_mode, meta=new.metadata
         )
+    session_id = ask.session_id
+    if session_id is None and ask.parent_message_id is not None:
+        session_id = responses.session_of(connection, ask.user_id, ask.parent_message_id)
     # Locked, so that the parent is not deleted meanwhile.
-    return repository.get_locked(connection, ask.user_id, ask.session_id or "")
+    return repository.get_for_turn(connection, ask.user_id, session_id or "")
 
 
 def _store_question(

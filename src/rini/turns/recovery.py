@@ -48,7 +48,7 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
     records = (*call.earlier, record)
     if call.background and call.answer_id is not None:
         # Whoever looks next asks again.
-        database.write_sync(runs.leave, call.answer_id, call.worker_id)
+        database.write_sync(runs.lose, call.answer_id, call.worker_id)
     elif call.session_id is not None and call.answer_id is not None:
         settlement = Settlement(
             records=records,
@@ -62,12 +62,15 @@ def _settle(database: Database, prices: Prices, left: Left) -> int:
             memory_ids=call.memory_ids,
             reason=REASON,
         )
-        try:
-            database.write_sync(settle, settlement)
-        except (exc.IntegrityError, AnswerGoneError):
-            pass  # settled already, or the session is gone: what follows tells which
-        else:
-            return 1
+        # Where the storage was away when it was to be settled, its calls may be booked and its answer is not stored.
+        unbooked = msgspec.structs.replace(settlement, records=(), worker_id=call.worker_id)
+        for attempt in (settlement, unbooked):
+            try:
+                database.write_sync(settle, attempt)
+            except (exc.IntegrityError, AnswerGoneError):
+                pass  # settled already, or the session is gone: what follows tells which
+            else:
+                return 1
     for each in records:
         each.message_id = None
     return _book(database, records)

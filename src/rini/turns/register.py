@@ -1,6 +1,7 @@
 """The stored turns that run in this process, so that they can be ended from outside."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -63,15 +64,21 @@ class Register:
         return await self._database.write(runs.ask_to_end, answer_id, reason)
 
     async def keep_looking(self) -> None:
-        """End what other processes want ended, until cancelled."""
+        """End what other processes want ended, and what was deleted, until cancelled."""
         while True:
             await asyncio.sleep(LOOKED_EVERY_SECONDS)
-            if not self.turns:
-                continue
-            try:
-                wanted = await self._database.read(runs.to_be_ended, self.worker_id)
-            except StorageUnavailableError:
-                continue  # it is asked again in a moment
-            for answer_id, reason in wanted.items():
-                if (turn := self.turns.get(answer_id)) is not None:
-                    turn.end("interrupted" if reason == "interrupted" else "cancelled")
+            if self.turns:
+                with suppress(StorageUnavailableError):  # it is asked again in a moment
+                    await self.look()
+
+    async def look(self) -> None:
+        """Do it once. Raises StorageUnavailableError."""
+        looked_for = dict(self.turns)
+        endings = await self._database.read(runs.endings, self.worker_id)
+        if missing := [answer_id for answer_id in looked_for if answer_id not in endings]:
+            deleted = await self._database.read(runs.deleted, missing)
+            endings |= dict.fromkeys(deleted, "cancelled")  # nobody is to pay for more of them
+        for answer_id, reason in endings.items():
+            # One that is over by now has no row any more either.
+            if reason is not None and (turn := looked_for.get(answer_id)) is self.turns.get(answer_id) and turn:
+                turn.end("interrupted" if reason == "interrupted" else "cancelled")

@@ -5,6 +5,7 @@ from sqlalchemy.engine import Connection
 
 from rini.db import Prepared
 from rini.kit.clock import now
+from rini.sessions.tables import messages
 from rini.turns.tables import running_turns, workers
 from rini.turns.workers import is_alive
 
@@ -24,15 +25,14 @@ _holder = Prepared(
     )
     .limit(1)
 )
-_leave = (
+_lose = (
     running_turns.update()
     .where(_table.answer_id == sa.bindparam("answer"), _table.worker_id == sa.bindparam("worker"))
     .values(worker_id="")
 )
+_leave = _lose.values(attempts=_table.attempts - 1)
 _end = running_turns.update().where(_table.answer_id == sa.bindparam("answer")).values(ending=sa.bindparam("reason"))
-_ending = sa.select(_table.answer_id, _table.ending).where(
-    _table.worker_id == sa.bindparam("worker"), _table.ending.is_not(None)
-)
+_endings = Prepared(sa.select(_table.answer_id, _table.ending).where(_table.worker_id == sa.bindparam("worker")))
 
 
 def begin(
@@ -72,8 +72,16 @@ def end(connection: Connection, answer_id: int, worker_id: str | None = None) ->
 
 
 def leave(connection: Connection, answer_id: int, worker_id: str) -> None:
-    """Leave an answer of this worker's to whichever takes it over; one that another has by now stays as it is."""
+    """Leave an answer of this worker's to whichever takes it over; one that another has by now stays as it is.
+
+    It is as if this worker had never begun it: however often servers are restarted, no answer is given up for that.
+    """
     connection.execute(_leave, {"answer": answer_id, "worker": worker_id})
+
+
+def lose(connection: Connection, answer_id: int, worker_id: str) -> None:
+    """Leave an answer of a worker that died without a word, which counts."""
+    connection.execute(_lose, {"answer": answer_id, "worker": worker_id})
 
 
 def held_by(connection: Connection, worker_id: str) -> frozenset[int]:
@@ -92,6 +100,12 @@ def ask_to_end(connection: Connection, answer_id: int, reason: str) -> bool:
     return connection.execute(_end, {"answer": answer_id, "reason": reason}).rowcount > 0
 
 
-def to_be_ended(connection: Connection, worker_id: str) -> dict[int, str]:
-    """Return the answers of a worker that are to end, and why."""
-    return {row.answer_id: row.ending for row in connection.execute(_ending, {"worker": worker_id})}
+def endings(connection: Connection, worker_id: str) -> dict[int, str | None]:
+    """Return the answers that a worker gets, and why each is to end; None: it is not."""
+    return {row.answer_id: row.ending for row in _endings.rows(connection, {"worker": worker_id})}
+
+
+def deleted(connection: Connection, answers: list[int]) -> list[int]:
+    """Return those of the answers that are no messages any more: they, their session or their user were deleted."""
+    there = set(connection.execute(sa.select(messages.c.id).where(messages.c.id.in_(answers))).scalars())
+    return [answer_id for answer_id in answers if answer_id not in there]

@@ -1,6 +1,7 @@
 """The end of a turn: its answer is stored and its calls are booked, whatever became of it."""
 
 import asyncio
+from functools import partial
 
 import msgspec
 from sqlalchemy import exc
@@ -68,6 +69,7 @@ class Settling:
     async def _settle(self, call: RunningCall, outcome: Outcome, error: RiniError | None) -> Answer:
         reply, parts, loaded = call.reply, call.parts, call.loaded
         records = call.close(outcome, error)
+        late = False
         try:
             if loaded is not None:
                 answer = await self._settle_stored(call, loaded, records, outcome, error)
@@ -76,8 +78,12 @@ class Settling:
             if outcome == "complete" and call.has_thoughts_to_keep:
                 await self._keep_thoughts(call, reply)
             return Answer(call.beginning, reply, records, parts, body=call.body)
+        except StorageUnavailableError:
+            late = loaded is not None  # the journal has it until it is stored: see _store
+            raise
         finally:
-            self._journal.end(records[-1].call_id)
+            if not late:
+                self._journal.end(records[-1].call_id)
 
     async def _settle_stored(
         self,
@@ -132,7 +138,8 @@ class Settling:
             # Whatever kept the answer from being stored: what was spent is booked, and the answer kept when the storage is there again.
             if isinstance(error, StorageUnavailableError):
                 late = msgspec.structs.replace(settlement, records=(), reason=error.code)
-                self._finishing.write(settle, late)
+                ended = partial(self._journal.end, settlement.records[-1].call_id)
+                self._finishing.write(settle, late, then=ended)
             else:
                 self._finishing.write(fail, settlement.answer_id, self._worker_id, InternalError.code)
             await self._ledger.record(*settlement.records)

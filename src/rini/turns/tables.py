@@ -40,13 +40,12 @@ running_turns = sa.Table(
     sa.Column("background", sa.Boolean, nullable=False),
     # What was asked, so that another process can ask again (rini.turns.lasting); NULL: none does.
     sa.Column("ask", sa.LargeBinary, nullable=True),
-    # How many processes have begun it.
+    # How many processes have begun it, but for those that left it in good order.
     sa.Column("attempts", sa.Integer, nullable=False),
     # Why it is to end: cancelled, interrupted. NULL: it is not.
     sa.Column("ending", sa.String(16), nullable=True),
     sa.Column("started_at", UtcDateTime(), nullable=False),
     sa.Index("ix_running_turns_session_id", "session_id"),
-    sa.Index("ix_running_turns_worker_id", "worker_id"),
 )
 
 # What was streamed of an answer, so that it can be followed again from any event on, by another process too.

@@ -10,6 +10,7 @@ from rini.canon import ToolCall, ToolResult
 from rini.db import AnyRow, Database
 from rini.errors import ContextTooLongError, RiniError, TurnCancelledError
 from rini.inference.target import Router
+from rini.inference.window import Windows
 from rini.kit.clock import monotonic
 from rini.kit.draining import process as draining
 from rini.kit.http import Transport
@@ -45,6 +46,7 @@ class Turns:
         transport: Transport,
         ledger: Ledger,
         prices: Prices,
+        windows: Windows,
         journal: Journal,
         images: Images,
         toolbox: Toolbox,
@@ -66,6 +68,7 @@ class Turns:
             database,
             router,
             prices,
+            windows,
             journal,
             images,
             toolbox,
@@ -114,11 +117,9 @@ class Turns:
         place: Place | None,
         begun: "asyncio.Future[Loaded] | None" = None,
     ) -> Answer:
-        call, offer = await self._beginning.call(ask, place, stream=listener is not None)
+        call, offer = await self._beginning.call(ask, place, begun, stream=listener is not None)
         if call.loaded is not None and listener is not None:
             listener = Recording(listener, self._streams.open(call.loaded.answer_id))
-        if begun is not None and call.loaded is not None:
-            begun.set_result(call.loaded)
         running = self._register.running(call.loaded)
         try:
             with running:

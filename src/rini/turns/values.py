@@ -60,6 +60,8 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a user asks. With ``session_id``, or a ``new_session``, its prompt, memory and path go before ``messages`` and the turn is stored.
 
+    A ``parent_message_id`` without either is an answer, in whichever of the user's sessions: a response that this one follows.
+
     ``params`` are call parameters by a client's names; ``key_id`` picks one of several keys; ``parent_message_id`` another
     place in the tree than the current branch's tip. ``tool_choice`` offers the user's tools: ``auto``, ``required`` or one's name.
     ``image`` is looked at together with the last message. ``given`` stands in the place of messages and params.
@@ -101,7 +103,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stored(self) -> bool:
         """Whether the turn is stored."""
-        return self.session_id is not None or self.new_session is not None
+        places = (self.session_id, self.new_session, self.parent_message_id)
+        return any(place is not None for place in places)
 
     @property
     def continues_branch(self) -> bool:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from rini.db import PicoUsd
+from rini.db import PicoUsd, run_by_driver
 from rini.usage.tables import usage_days, usage_session_days
 from rini.usage.usage_record import UsageRecord
 
@@ -110,7 +110,8 @@ def _add(sums: _Sums, key: _Key, counts: tuple[int, ...]) -> None:
 def _write(connection: Connection, statement: str, sums: _Sums, shard: int) -> None:
     # In one order, so that two transactions that do share a shard do not wait for each other both.
     rows = [(*key[:5], shard, *_limited(sums[key]), *key[5:]) for key in sorted(sums)]
-    connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else rows)
+    many = len(rows) > 1
+    run_by_driver(connection, statement, rows if many else rows[0], many=many).close()
 
 
 def _limited(counts: list[int]) -> list[int]:

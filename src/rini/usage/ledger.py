@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from rini.db import Database, PicoUsd
+from rini.db import Database, PicoUsd, run_by_driver
 from rini.errors import StorageUnavailableError
 from rini.telemetry import logs, metrics
 from rini.usage import days
@@ -64,7 +64,8 @@ def insert(connection: Connection, records: list[UsageRecord]) -> None:
         row[_CREATED] = created.isoformat(" ", "microseconds")[:26] if dialect.name == "sqlite" else created
         row[_COST] = _pico(record.cost_usd, dialect)
         rows.append(tuple(row))
-    connection.exec_driver_sql(_insert[dialect.name], rows if len(rows) > 1 else rows[0])
+    many = len(rows) > 1
+    run_by_driver(connection, _insert[dialect.name], rows if many else rows[0], many=many).close()
     days.add(connection, records)
 
 

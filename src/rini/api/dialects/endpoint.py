@@ -127,3 +127,5 @@ class DialectEndpoint:
             await stream.error(ShuttingDownError())
         else:
             await stream.done()
+        finally:
+            stream.close()

@@ -19,7 +19,7 @@ from rini.api.lean import ClientLeftError, decode_body, read_body, send_json, wh
 from rini.canon import Message, Refusal, Reply, Text, Usage
 from rini.db import Database
 from rini.errors import InvalidRequestError
-from rini.inference.window import window_of
+from rini.inference.window import Windows
 from rini.models.naming import ModelNames
 from rini.providers.catalog import PROVIDERS
 from rini.providers.failures import malformed_error
@@ -47,11 +47,14 @@ _encode = msgspec.json.Encoder().encode
 class CompactEndpoint:
     """The endpoint."""
 
-    def __init__(self, database: Database, access: Access, names: ModelNames, turns: Turns, given: Input) -> None:
+    def __init__(
+        self, database: Database, access: Access, names: ModelNames, turns: Turns, windows: Windows, given: Input
+    ) -> None:
         self._database = database
         self._access = access
         self._names = names
         self._turns = turns
+        self._windows = windows
         self._input = given
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +67,7 @@ class CompactEndpoint:
             name = await self._names.resolve(caller.user_id, asked.model)
             caller.check_model(name.provider, name.model)
             said = await self._said(caller.user_id, asked)
-            window = window_of(name.provider, name.model)
+            window = self._windows.of(caller.user_id, name.provider, name.model)
             messages, limit = asking_for(said, None if window is None else window.tokens, asked.instructions)
             ask = Ask(
                 user_id=caller.user_id,

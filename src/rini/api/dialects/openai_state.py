@@ -24,7 +24,7 @@ from rini.models.naming import ModelName
 from rini.providers.capabilities import known_of
 from rini.responses import repository
 from rini.responses.echo import repeated
-from rini.responses.ids import conversation_id
+from rini.responses.ids import answer_in, conversation_id
 from rini.responses.repository import Record
 from rini.sessions.context import read_path_of
 from rini.turns.context import Policy
@@ -184,8 +184,11 @@ class States:
         """Return where a request comes, and the id of the response before it."""
         if refers.previous_response_id is not None:
             previous = refers.previous_response_id
-            session_id, answer_id = await self._database.read(_answer, user_id, previous)
-            return InSession(session_id=session_id, parent_message_id=answer_id), previous
+            answer_id = answer_in(previous)
+            if answer_id is None:
+                raise repository.no_response(previous)
+            # Whether there is such a response is seen where the question is stored below it.
+            return InSession(parent_message_id=answer_id), previous
         named = refers.conversation_id
         if named is not None:
             found = await self._database.read(repository.conversation, user_id, named)
@@ -193,11 +196,6 @@ class States:
         if session is not None:
             return session, None
         return InSession(new_session=NewSession(memory_mode="disabled")), None
-
-
-def _answer(connection: Connection, user_id: int, named: str) -> tuple[str, int]:
-    answer = repository.find(connection, user_id, named).answer
-    return answer.session_id, answer.id
 
 
 def messages_before(

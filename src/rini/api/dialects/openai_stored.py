@@ -34,7 +34,8 @@ class StoredAnswers:
         """Answer for a response that goes on in the background: with what it is by now, or with its stream."""
         proofs = not asked.hides_proofs
         if not asked.stream:
-            body = await self._database.read(response_of, user_id, response_id(answer_id), proofs)
+            streams = self._follower.streams
+            body = await self._database.read(response_of, user_id, response_id(answer_id), proofs, streams)
             await send_json(send, 200, _encode(body))
             return
         follow = self._follower.follow

@@ -19,7 +19,9 @@ from rini.db import Database
 from rini.errors import InvalidRequestError, NotFoundError
 from rini.responses import repository
 from rini.responses.items import items_of
-from rini.responses.shown import shown
+from rini.responses.shown import may_be_queued, shown
+from rini.sessions import messages
+from rini.turns.following import Streams
 from rini.turns.turn import Turns
 
 RESPONSE = "/v1/responses/{response_id}"
@@ -37,6 +39,7 @@ class StoredResponses:
         self._access = access
         self._turns = turns
         self._follower = follower
+        self._streams = follower.streams
 
     async def read(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a response, or with its stream once more. Raises RiniError."""
@@ -46,7 +49,7 @@ class StoredResponses:
         named = _named(scope)
         after = whole_number(query, "starting_after", FROM_THE_BEGINNING)
         if not flag(query, "stream"):
-            body = await self._database.read(response_of, caller.user_id, named, proofs)
+            body = await self._database.read(response_of, caller.user_id, named, proofs, self._streams)
             await send_json(send, 200, _encode(body))
             return
         found = await self._database.read(repository.find, caller.user_id, named)
@@ -62,13 +65,16 @@ class StoredResponses:
         if record is None or not record.background:
             raise InvalidRequestError(f"{named}: is not written in the background; only such a response is cancelled.")
         await self._turns.cancel(caller.user_id, answer.id)
-        body = await self._database.read(response_of, caller.user_id, named, False)
+        body = await self._database.read(response_of, caller.user_id, named, False, self._streams)
         await send_json(send, 200, _encode(body))
 
     async def delete(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Delete a response: it is found here no more, and its messages stay in their session. Raises RiniError."""
+        """Delete a response: it is found here no more, and its messages stay in their session. One that runs is ended. Raises RiniError."""
         caller = await current_caller(scope, self._access)
         named = _named(scope)
+        answer, _ = await self._database.read(repository.find, caller.user_id, named)
+        if answer.status == messages.RUNNING:
+            await self._turns.cancel(caller.user_id, answer.id)
         await self._database.write(repository.hide, caller.user_id, named)
         await send_json(send, 200, _encode({"id": named, "object": "response", "deleted": True}))
 
@@ -84,10 +90,11 @@ def _named(scope: Scope) -> str:
     return scope["path_params"]["response_id"]
 
 
-def response_of(connection: Connection, user_id: int, named: str, proofs: bool) -> dict[str, Any]:  # noqa: FBT001  # a unit's arguments go by place
+def response_of(connection: Connection, user_id: int, named: str, proofs: bool, streams: Streams) -> dict[str, Any]:  # noqa: FBT001  # a unit's arguments go by place
     """Return the user's response of that id; ``proofs``: with encrypted thoughts. Raises NotFoundError."""
     found = repository.find(connection, user_id, named)
-    return shown(found, repository.usage_of(connection, found.answer), proofs=proofs)
+    is_queued = may_be_queued(found) and not streams.has_begun(connection, found.answer.id)
+    return shown(found, repository.usage_of(connection, found.answer), proofs=proofs, is_queued=is_queued)
 
 
 def _input_items(connection: Connection, user_id: int, named: str, listing: Listing) -> dict[str, Any]:

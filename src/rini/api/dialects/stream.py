@@ -5,13 +5,15 @@ from starlette.types import Send
 from rini.api.dialects.answer import head
 from rini.api.dialects.dialect import EVENT_STREAM, JSON, Asked, Dialect
 from rini.api.dialects.errors import failure_of
+from rini.api.signs_of_life import BLANK_LINE, COMMENT, SignsOfLife
 from rini.canon import Event, Finish, PartDelta, PartStart, StreamFailure, ToolCall, ToolResult
 from rini.canon.proofs import Unproving
-from rini.errors import RiniError
+from rini.errors import RiniError, TurnCancelledError
 from rini.kit.sse import WholeEvents
 from rini.turns.values import Begun
 from rini.wire import logprobs
 from rini.wire.codec import StreamEncoder
+from rini.wire.gemini import GEMINI
 from rini.wire.openai_chat.usage_hider import without_usage
 
 MOST_HELD_BYTES = 1024 * 1024
@@ -22,7 +24,7 @@ class DialectStream:
     """Writes one streamed answer. Listens to a turn.
 
     What comes once the answer is finished is held back until it is booked: so the last bytes leave after the ledger's row is there.
-    A provider's own bytes are passed on in whole events: so an error can follow them.
+    A provider's own bytes are passed on in whole events: so an error can follow them, and a sign of life. To be closed.
     """
 
     def __init__(self, send: Send, dialect: Dialect, asked: Asked, headers: list[tuple[bytes, bytes]]) -> None:
@@ -35,6 +37,7 @@ class DialectStream:
         self._unproving: Unproving | None = None
         self._logprobs: logprobs.LogprobsTranslation | None = None
         self._whole = WholeEvents()
+        self._signs = SignsOfLife(send, _sign_of_life(dialect, asked), self._whole)
         self._held = bytearray()
         self._failed = False
 
@@ -51,6 +54,11 @@ class DialectStream:
         kind = JSON if self._asked.json_array else EVENT_STREAM
         await self._send({"type": "http.response.start", "status": 200, "headers": head(begun, kind, self._headers)})
         self.begun = True
+        self._signs.begin()
+
+    def close(self) -> None:
+        """Send nothing more by itself."""
+        self._signs.end()
 
     async def piece(self, data: bytes, events: list[Event]) -> None:
         """Pass on what came; without any bytes, what is left of the provider's."""
@@ -103,7 +111,10 @@ class DialectStream:
         failure = failure_of(error, self._dialect.codec)
         if encoder is not None:
             if not self._failed:
-                self._held += encoder.feed(StreamFailure(failure))
+                is_cancelled = isinstance(error, TurnCancelledError) and error.fields["reason"] == "cancelled"
+                # As whoever follows a stored response is told of it.
+                ended = is_cancelled and self._asked.stored is not None
+                self._held += encoder.feed(Finish("other", "cancelled") if ended else StreamFailure(failure))
             self._held += encoder.close()
         elif not self._failed or self._whole.holds:
             if self._whole.torn:
@@ -125,4 +136,14 @@ class DialectStream:
         return held
 
     async def _write(self, data: bytes, *, last: bool = False) -> None:
+        self._signs.is_silent = False
+        if last:
+            self._signs.end()
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+
+def _sign_of_life(dialect: Dialect, asked: Asked) -> bytes | None:
+    """Return what is sent on a silent stream; None: nothing has a place within an array."""
+    if asked.json_array:
+        return None
+    return BLANK_LINE if dialect.codec.name == GEMINI.name else COMMENT

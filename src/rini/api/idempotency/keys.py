@@ -34,6 +34,7 @@ _finish = (
     .where(_mine)
     .values(
         worker_id=None,
+        fingerprint=sa.bindparam("its_fingerprint"),
         status=sa.bindparam("its_status"),
         headers=sa.bindparam("its_headers"),
         body=sa.bindparam("its_body"),
@@ -123,14 +124,15 @@ def find(connection: Connection, key: Key) -> Found | None:
     )
 
 
-def finish(connection: Connection, key: Key, worker_id: str, answer: Kept) -> None:
-    """Keep the answer to the request that has the key."""
+def finish(connection: Connection, key: Key, worker_id: str, fingerprint: str, answer: Kept) -> None:
+    """Keep the answer to the request that has the key, and the fingerprint of all of it."""
     connection.execute(
         _finish,
         {
             "user": key.user_id,
             "key": key.digest,
             "worker": worker_id,
+            "its_fingerprint": fingerprint,
             "its_status": answer.status,
             "its_headers": msgspec.json.encode(answer.headers).decode(),
             "its_body": answer.packed,

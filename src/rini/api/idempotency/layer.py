@@ -12,7 +12,7 @@ from rini.accounts.access import Access
 from rini.api.credentials import current_caller
 from rini.api.idempotency import keys
 from rini.api.idempotency.keys import Found, Headers, Kept, Key
-from rini.api.idempotency.request import ReadRequest
+from rini.api.idempotency.request import ReadRequest, are_same
 from rini.api.lean import ClientLeftError, while_connected
 from rini.api.routes import Answering
 from rini.db import Database
@@ -26,6 +26,7 @@ from rini.errors import (
     RiniError,
     ShuttingDownError,
     StorageUnavailableError,
+    TooManyRequestsError,
 )
 from rini.kit import lasting
 from rini.kit.draining import process as draining
@@ -59,19 +60,18 @@ class _Replay(NamedTuple):
 class _Claim(NamedTuple):
     """A request with a key that this process is at."""
 
-    fingerprint: str
+    request: ReadRequest
     over: asyncio.Event
 
 
 class Idempotency:
     """Passes on what has no key. One for each process; ``worker_id`` is its name in the table of workers."""
 
-    def __init__(self, app: Answering, database: Database, access: Access, worker_id: str, most_read: int) -> None:
+    def __init__(self, app: Answering, database: Database, access: Access, worker_id: str) -> None:
         self._app = app
         self._database = database
         self._access = access
         self._worker_id = worker_id
-        self._most_read = most_read
         self._claims: dict[Key, _Claim] = {}
 
     def render(self, scope: Scope, error: RiniError) -> ASGIApp:
@@ -96,7 +96,7 @@ class Idempotency:
         try:
             if not 0 < len(value) <= LONGEST_KEY or not all(0x20 <= byte < 0x7F for byte in value):
                 raise InvalidRequestError(f"Idempotency-Key: 1 to {LONGEST_KEY} printable ASCII characters are needed.")
-            request = await ReadRequest.read(scope, receive, self._most_read)
+            request = await ReadRequest.read(scope, receive)
             answer = await self._once(Key.of(caller.user_id, value), request, scope, receive, send)
         except ClientLeftError:
             return
@@ -115,47 +115,56 @@ class Idempotency:
 
         Raises ClientLeftError while it waits for that, and RiniError.
         """
-        fingerprint = await request.fingerprint()
         while True:
             if (running := self._claims.get(key)) is not None:
-                _check(running.fingerprint, fingerprint)
+                await _check(running.request.fingerprint, request)
+                if not running.request.is_read:
+                    # Its client may be gone without a word, and this one be the same: then its body is the one that counts.
+                    await _any_of(running.request.has_come, running.over)
+                    continue
+                # A client is not kept waiting in the middle of its body: it would be taken for one that is silent.
+                await request.read_rest()
                 await self._while_connected(receive, running.over.wait)
                 continue
-            claim = self._claims[key] = _Claim(fingerprint, asyncio.Event())
+            claim = self._claims[key] = _Claim(request, asyncio.Event())
             try:
-                if (found := await self._begun(key, fingerprint, scope)) is None:
+                if (found := await self._begun(key, request, scope)) is None:
                     await self._first(key, request, scope, send)
                     return None
             finally:
                 del self._claims[key]
                 claim.over.set()
-            _check(found.fingerprint, fingerprint)
-            answer = await self._while_connected(receive, lambda found=found: self._answered_elsewhere(key, found))
-            if answer is not None:
-                return answer
+            await request.read_rest()
+            await _check(found.fingerprint, request)
+            found = await self._while_connected(receive, lambda found=found: self._over(key, found))
+            if found is not None:
+                await _check(found.fingerprint, request)
+                return _answer_in(found)
 
-    async def _begun(self, key: Key, fingerprint: str, scope: Scope) -> Found | None:
+    async def _begun(self, key: Key, request: ReadRequest, scope: Scope) -> Found | None:
+        """Take the key; where it is taken, return by what. Raises TooManyRequestsError where it became free too late, NotAuthenticatedError."""
+        if request.is_gone:
+            found = await self._database.read(keys.find, key)
+            if found is None:
+                raise TooManyRequestsError(
+                    "The first request with this Idempotency-Key failed; send this one again.", retry_after=1
+                )
+            return found
         request_id: str | None = scope.get("rini.request_id")
         try:
-            return await self._database.write(keys.begin, key, fingerprint, self._worker_id, request_id)
+            return await self._database.write(keys.begin, key, request.fingerprint, self._worker_id, request_id)
         except exc.IntegrityError:
             raise NotAuthenticatedError("The access token's user does not exist any more.") from None
 
-    async def _answered_elsewhere(self, key: Key, found: Found | None) -> Kept | None:
-        """Return the answer of a request that has the key, once it is there; None when the key became free."""
+    async def _over(self, key: Key, found: Found | None) -> Found | None:
+        """Return how a request that has the key ended, once it has; None when the key became free."""
         pause = FIRST_PAUSE_SECONDS
         # A request of this process that is not among its claims is one whose end could not be stored.
         while found is not None and found.is_running and found.worker_id != self._worker_id:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             found = await self._database.read(keys.find, key)
-        if found is None:
-            return None
-        if found.answer is None:
-            raise IdempotencyInterruptedError(found.request_id)
-        if found.answer.packed is None:
-            raise IdempotencyAnswerNotKeptError(found.request_id, found.answer.status)
-        return found.answer
+        return found
 
     async def _first(self, key: Key, request: ReadRequest, scope: Scope, send: Send) -> None:
         recorder = _Recorder(send, 0 if scope["path"].rstrip("/") in SECRET else LARGEST_KEPT_BYTES)
@@ -163,11 +172,12 @@ class Idempotency:
             try:
                 await self._app(scope, request.receive, recorder.send)
             except BaseException:
-                await self._stored(keys.leave, key)
+                # A client that left within its body sends it again: nothing was done with half of one.
+                await self._stored(keys.leave if request.is_read or watch.done else keys.free, key)
                 await recorder.send_held()
                 raise
             if recorder.is_whole and (recorder.status < 400 or (watch.done and not draining.over)):
-                await self._stored(keys.finish, key, await recorder.answer())
+                await self._stored(keys.finish, key, request.fingerprint, await recorder.answer())
             elif watch.done or draining.over:
                 await self._stored(keys.leave, key)
             else:
@@ -175,7 +185,7 @@ class Idempotency:
                 await self._stored(keys.free, key)
         await recorder.send_held()
 
-    async def _stored(self, unit: Callable[..., None], key: Key, *answer: Kept) -> None:
+    async def _stored(self, unit: Callable[..., None], key: Key, *answer: str | Kept) -> None:
         """Store the end of a request; what cannot be stored is told as interrupted to whoever repeats it."""
         try:
             await self._database.write(unit, key, self._worker_id, *answer)
@@ -252,9 +262,30 @@ class _Recorder:
                 self._body = None
 
 
-def _check(fingerprint: str, asked: str) -> None:
-    if fingerprint != asked:
+async def _any_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+async def _check(fingerprint: str, request: ReadRequest) -> None:
+    """Look whether the key belongs to this request, as far as that is known. Raises IdempotencyKeyReusedError."""
+    if not are_same(fingerprint, request.fingerprint):
+        # Answered in the middle of its body, a client may be cut off before it reads why.
+        await request.read_rest()
         raise IdempotencyKeyReusedError
+
+
+def _answer_in(found: Found) -> Kept:
+    """Return the answer. Raises IdempotencyInterruptedError, IdempotencyAnswerNotKeptError."""
+    if found.answer is None:
+        raise IdempotencyInterruptedError(found.request_id)
+    if found.answer.packed is None:
+        raise IdempotencyAnswerNotKeptError(found.request_id, found.answer.status)
+    return found.answer
 
 
 async def _replay(answer: Kept, scope: Scope, send: Send) -> None:

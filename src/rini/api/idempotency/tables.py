@@ -10,7 +10,8 @@ idempotency_keys = sa.Table(
     sa.Column("user_id", big_int(), sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     # SHA-256 of the client's key.
     sa.Column("digest", sa.String(64), primary_key=True),
-    # SHA-256 of method, path, query, content type and body: the same key with another request is a mistake.
+    # Of method, path, query, content type and body: the same key with another request is a mistake. SHA-256; of a long body half of
+    # that of its beginning, and once all of it has come, half of that of all.
     sa.Column("fingerprint", sa.String(64), nullable=False),
     # Who works on it; NULL: it is over.
     sa.Column("worker_id", sa.String(32), nullable=True),

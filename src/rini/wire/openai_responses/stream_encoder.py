@@ -62,6 +62,11 @@ _PROGRESS: Mapping[str, frozenset[str]] = {
     "mcp_call": frozenset({"in_progress", "completed", "failed"}),
     "mcp_list_tools": frozenset({"in_progress", "completed", "failed"}),
 }
+# The event with which a response of that status ends. There is none for one that was cancelled (specification of August 2026): so it ends with the
+# one for what is not complete, which is no error, and after which every client stops reading; the response says that it was cancelled.
+_END_OF: Mapping[str, str] = {"incomplete": "incomplete", "failed": "failed", "cancelled": "incomplete"}
+_CUT_SHORT: Final = frozenset({"incomplete", "cancelled"})
+_UNDER_WAY: Final = frozenset({"queued", "in_progress"})
 _EMPTY_TEXT: Json = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
 
 
@@ -146,6 +151,7 @@ class ResponseStreamEncoder:
         self._sequence = 0
         self._start: Start | None = None
         self._begun = False
+        self._queued = False
         self._ids = ItemIds(None)
         self._extras: Extras | None = None
         self._usage: Usage | None = None
@@ -154,6 +160,23 @@ class ResponseStreamEncoder:
         self._parts: dict[int, _Part] = {}
         self._refused = False
         self._ended = False
+
+    def queue(self) -> bytes:
+        """Return the events that tell of a stored answer that waits for its model. To be called first, or not at all."""
+        self._queued = True
+        response = self._opened({"status": "queued"})
+        return self._event({"type": "response.created", "response": response}) + self._event(
+            {"type": "response.queued", "response": response}
+        )
+
+    def count_on(self, number: int) -> None:
+        """Give the next event that number, or the one that it has if that is higher: the client has those before it."""
+        self._sequence = max(self._sequence, number)
+
+    def cut_off(self, failure: Failure) -> bytes:
+        """Return an error that is no event of the answer, which goes on: it has the number of the last one that is."""
+        number = max(self._sequence - 1, 0)
+        return b"event: error\ndata: %b\n\n" % encode(error_event(failure, number))
 
     def feed(self, event: Event) -> bytes:
         """Return the bytes that ``event`` adds; ``b""`` when it waits for another one."""
@@ -189,9 +212,9 @@ class ResponseStreamEncoder:
                 self._extras = merge_extras(self._extras, event.extras)
                 return b""
             case Finish():
-                return self._begin() + self._finished(event)
+                return self._before_end() + self._finished(event)
             case StreamFailure():
-                return self._begin() + self._failed(event.failure)
+                return self._before_end() + self._failed(event.failure)
             case PartDelta():
                 return b""
 
@@ -201,11 +224,10 @@ class ResponseStreamEncoder:
             return b""
         finish = self._finish
         if finish is None:
-            return self._begin() + self._failed(Failure("server_error", "The answer broke off."))
+            return self._before_end() + self._failed(Failure("server_error", "The answer broke off."))
         self._ended = True
         state = state_of(finish.reason, finish.raw, refused=self._refused)
-        status: str = state["status"]
-        name = f"response.{status if status in {'incomplete', 'failed', 'cancelled'} else 'completed'}"
+        name = f"response.{_END_OF.get(state['status'], 'completed')}"
         return self._event({"type": name, "response": self._response(state)})
 
     # -- the answer --------------------------------------------------------------------------------
@@ -221,16 +243,23 @@ class ResponseStreamEncoder:
         if self._begun:
             return b""
         self._begun = True
+        response = self._opened({"status": "in_progress"})
+        created = b"" if self._queued else self._event({"type": "response.created", "response": response})
+        return created + self._event({"type": "response.in_progress", "response": response})
+
+    def _before_end(self) -> bytes:
+        """Return the same before an end; one that ends while it is queued was never in progress."""
+        return b"" if self._queued else self._begin()
+
+    def _opened(self, state: Json) -> Json:
+        """Return the response before any of its output."""
         start = self._start or Start()
         # The time is told once and stays.
         created = start.created or envelope(None, None, self._ids, None)["created_at"]
         self._start = msgspec.structs.replace(start, created=created)
         self._ids = ItemIds(start.id) if self._stored is None else ItemIds(self._stored.id, own=True)
         self._extras = merge_extras(start.extras, self._extras)
-        response = self._response({"status": "in_progress"})
-        return self._event({"type": "response.created", "response": response}) + self._event(
-            {"type": "response.in_progress", "response": response}
-        )
+        return self._response(state)
 
     def _response(self, state: Json) -> Json:
         assert self._start is not None
@@ -241,14 +270,14 @@ class ResponseStreamEncoder:
             response |= own_extras(self._extras) | self._repeated
             response |= with_details(state, response) if "incomplete_details" in state else state
         response["output"] = [item.ended or self._encoded(item, "incomplete") for item in self._items]
-        if self._usage is not None and state["status"] != "in_progress":
+        if self._usage is not None and state["status"] not in _UNDER_WAY:
             response["usage"] = encode_usage(self._usage)
         return response
 
     def _finished(self, event: Finish) -> bytes:
         self._finish = event
         ends = b"".join(self._stop(part) for part in self._parts.values())
-        incomplete = state_of(event.reason, event.raw, refused=self._refused)["status"] == "incomplete"
+        incomplete = state_of(event.reason, event.raw, refused=self._refused)["status"] in _CUT_SHORT
         last = len(self._items) - 1
         for position, item in enumerate(self._items):
             ends += self._end(item, "incomplete" if incomplete and position == last else "completed")
