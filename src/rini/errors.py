@@ -8,6 +8,7 @@ RiniError
 │   ├── ProviderKeyMissingError   400 provider_key_missing
 │   ├── NoEmbeddingsError         400 no_embeddings
 │   └── NoThreadsError            400 thread_unsupported_request
+├── PreviousResponseNotFoundError 400 previous_response_not_found
 ├── NotAuthenticatedError         401 not_authenticated
 ├── SignupClosedError             403 signup_closed
 ├── TokenNotAllowedError          403 token_not_allowed
@@ -140,6 +141,17 @@ class NoThreadsError(BadRequestError):
 
     # Anthropic's word, which its SDK knows.
     code = "thread_unsupported_request"
+
+
+class PreviousResponseNotFoundError(RiniError):
+    """``previous_response_id`` names no response of the user's. OpenAI answers 400 to that, and has this code.
+
+    What to do: Continue a response that was stored (``store``), and look at whose token is sent.
+    Fields: parameter.
+    """
+
+    status = 400
+    code = "previous_response_not_found"
 
 
 class NotAuthenticatedError(RiniError):

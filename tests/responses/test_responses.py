@@ -259,10 +259,12 @@ def test_a_deleted_response_is_gone_and_its_messages_stay(world: World):
         lambda: responses.retrieve(first.id),
         lambda: responses.delete(first.id),
         lambda: responses.input_items.list(first.id),
-        lambda: create(world, stream=False, model=named(OPENAI), input="two", previous_response_id=first.id),
     ):
         with pytest.raises(openai.NotFoundError):
             gone()
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(world, stream=False, model=named(OPENAI), input="two", previous_response_id=first.id)
+    assert (refused.value.param, refused.value.code) == ("previous_response_id", "previous_response_not_found")
     session = world.user.get("/sessions/").json[-1]["id"]
     assert len(world.user.get(f"/sessions/{session}/messages/").json) == 2
 
@@ -313,7 +315,7 @@ def test_a_compacted_conversation_goes_on_with_any_provider(world: World, behind
     [
         ({"input": None}, 400),
         ({"input": []}, 400),
-        ({"input": None, "previous_response_id": "resp_x"}, 404),
+        ({"input": None, "previous_response_id": "resp_x"}, 400),
         ({"model": None}, 400),
         ({"input": [{"role": "nobody", "content": "x"}]}, 400),
     ],
@@ -398,9 +400,9 @@ def test_a_stream_that_breaks_off_is_read_as_failed(world: World):
 
 
 BAD = [
-    ({"previous_response_id": "resp_1x"}, 404, "resp_1x"),
-    ({"previous_response_id": "garbage"}, 404, "garbage"),
-    ({"previous_response_id": ""}, 404, "response"),
+    ({"previous_response_id": "resp_1x"}, 400, "resp_1x"),
+    ({"previous_response_id": "garbage"}, 400, "garbage"),
+    ({"previous_response_id": ""}, 400, "response"),
     ({"previous_response_id": 5}, 400, "previous_response_id"),
     ({"conversation": "conv_1"}, 404, "conv_1"),
     ({"conversation": {}}, 400, "conversation"),
@@ -437,6 +439,11 @@ def test_bad_input_is_told_in_openais_envelope(refused: World, fields: dict[str,
     assert answer.status == status, answer
     assert told in answer.json["error"]["message"]
     assert spec.faults("ErrorResponse", answer.json) == []
+    if isinstance(previous := fields.get("previous_response_id"), str) and "conversation" not in fields:
+        assert (answer.json["error"]["param"], answer.json["error"]["code"]) == (
+            "previous_response_id",
+            "previous_response_not_found",
+        ), previous
     assert refused.seen(OPENAI) == []
     assert refused.user.get("/sessions/").json == []
 
@@ -451,8 +458,9 @@ def test_another_users_response_is_not_found(world: World):
         assert spec.faults("ErrorResponse", refused.json) == []
     assert other.delete(f"/v1/responses/{first.id}").status == 404
     asked = {"model": named(OPENAI), "input": "two", "previous_response_id": first.id}
-    assert other.post("/v1/responses", asked).status == 404
-    assert other.post("/v1/responses/input_tokens", asked).status == 404
+    for path in ("/v1/responses", "/v1/responses/input_tokens"):
+        refused = other.post(path, asked)
+        assert (refused.status, refused.json["error"]["code"]) == (400, "previous_response_not_found")
     mine = other.post("/v1/conversations", {}).json["id"]
     stolen = {"model": named(OPENAI), "input": [{"type": "item_reference", "id": first.output[0].id}]}
     assert other.post("/v1/responses", stolen | {"conversation": mine}).status == 404

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from rini.canon import Message, ToolResult, Usage, plain_text
 from rini.db import AnyRow, Prepared
-from rini.errors import NotFoundError
+from rini.errors import NotFoundError, PreviousResponseNotFoundError
 from rini.inference.estimate import conversation_tokens
 from rini.kit.clock import now
 from rini.responses.ids import answer_in, place_in, response_id, session_in
@@ -140,20 +140,22 @@ def find(connection: Connection, user_id: int, response: str) -> Found:
             record = _record.first(connection, {"answer": answer_id})
             if record is None or record.deleted_at is None:
                 return Found(answer, record)
-    raise no_response(response)
+    raise NotFoundError(f"There is no response '{response[:100]}'.")
 
 
 def session_of(connection: Connection, user_id: int, answer_id: int) -> str:
-    """Return the session of the user's response that an answer is. Raises NotFoundError, for a deleted one too."""
+    """Return the session of the response that is continued. Raises PreviousResponseNotFoundError, for a deleted one too."""
     row = _session_of.first(connection, {"answer": answer_id, "user": user_id})
     if row is None:
-        raise no_response(response_id(answer_id))
+        raise no_previous(response_id(answer_id))
     return row.session_id
 
 
-def no_response(named: str) -> NotFoundError:
-    """Return what tells that there is no response of that id."""
-    return NotFoundError(f"There is no response '{named[:100]}'.")
+def no_previous(named: str) -> PreviousResponseNotFoundError:
+    """Return what tells that there is no response of that id to be continued."""
+    return PreviousResponseNotFoundError(
+        f"previous_response_id: there is no response '{named[:100]}'.", parameter="previous_response_id"
+    )
 
 
 def hide(connection: Connection, user_id: int, response: str) -> None:

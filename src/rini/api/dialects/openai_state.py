@@ -19,7 +19,7 @@ from rini.api.dialects.sessions import InSession
 from rini.api.lean import decode_body
 from rini.canon import Message
 from rini.db import Database
-from rini.errors import InvalidRequestError
+from rini.errors import InvalidRequestError, NotFoundError
 from rini.models.naming import ModelName
 from rini.providers.capabilities import known_of
 from rini.responses import repository
@@ -186,7 +186,7 @@ class States:
             previous = refers.previous_response_id
             answer_id = answer_in(previous)
             if answer_id is None:
-                raise repository.no_response(previous)
+                raise repository.no_previous(previous)
             # Whether there is such a response is seen where the question is stored below it.
             return InSession(parent_message_id=answer_id), previous
         named = refers.conversation_id
@@ -201,9 +201,15 @@ class States:
 def messages_before(
     connection: Connection, user_id: int, previous: str | None, conversation: str | None
 ) -> tuple[Message, ...]:
-    """Return the messages up to a response, or to the tip of a conversation's current branch. Raises NotFoundError."""
+    """Return the messages up to a response, or to the tip of a conversation's current branch.
+
+    Raises PreviousResponseNotFoundError, NotFoundError.
+    """
     if previous is not None:
-        leaf: int | None = repository.find(connection, user_id, previous).answer.id
+        try:
+            leaf: int | None = repository.find(connection, user_id, previous).answer.id
+        except NotFoundError:
+            raise repository.no_previous(previous) from None
     else:
         leaf = repository.conversation(connection, user_id, conversation or "").head_message_id
     return takable(read_path_of(connection, leaf, None, MOST_TOKENS).messages)

@@ -141,6 +141,8 @@ def failure_body(failure: Failure) -> tuple[int, Json]:
         code = failure.code or code
     elif failure.code == "not_found":  # this server's own word: it is no model that is not there
         code = None
+    elif failure.code == "previous_response_not_found":  # OpenAI's word
+        code = failure.code
     return status, {"error": {"message": failure.message, "type": kind, "param": failure.param, "code": code}}
 
 
