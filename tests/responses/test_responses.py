@@ -501,3 +501,23 @@ def test_an_answer_that_is_being_written_is_read_and_not_continued(world: World)
         assert (first.result().status, second.result().status) == (200, 200)
     items = list(world.clients.openai.conversations.items.list(conversation.id, order="asc"))
     assert [item.content[0].text for item in items] == ["one", "done", "two", "done"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"include": ["message.output_text.logprobs"]}, {"input": [{"role": "user", "content": [{"type": "foo"}]}]}],
+    ids=["field", "part"],
+)
+def test_what_a_provider_cannot_be_asked_leaves_nothing(refused: World, wrong: dict[str, Any]):
+    anthropic = next(behind for behind in PROVIDERS if behind.provider == "anthropic")
+    asked = {"model": named(anthropic), "input": "hello"} | wrong
+    answer = refused.user.post("/v1/responses", asked)
+    assert answer.status == 422, answer
+    assert refused.user.get("/sessions/").json == []
+    session = refused.user.post("/sessions/", {}).json["id"]
+    first = refused.user.post(f"/sessions/{session}/messages/", {"role": "user", "content": "first"}).json["id"]
+    for _ in range(2):
+        answer = refused.user.request("POST", "/v1/responses", asked, x_rini_session=session)
+        assert answer.status == 422, answer
+    assert [each["id"] for each in refused.user.get(f"/sessions/{session}/messages/").json] == [first]
+    assert refused.user.delete(f"/sessions/{session}").status in (200, 204)

@@ -56,7 +56,11 @@ class Outgoing:
 
     @property
     def body(self) -> bytes:
-        """The bytes, written when they are first wanted.
+        """The bytes, written when they are first wanted. Raises what ``write`` does."""
+        return self.write()
+
+    def write(self) -> bytes:
+        """Write the bytes, if they are not written yet, and return them.
 
         Raises UnsupportedParameterError for what the format has no equivalent of, InvalidRequestError for what cannot be written as JSON.
         """

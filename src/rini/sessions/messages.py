@@ -32,6 +32,14 @@ _finish = Prepared(
 _parent = Prepared(
     sa.select(_table.status).where(_table.id == sa.bindparam("parent"), _table.session_id == sa.bindparam("session"))
 )
+_below = messages.alias()
+_take_back = (
+    messages.delete()
+    .where(
+        _table.id == sa.bindparam("message"), ~sa.exists().where(_below.c.parent_message_id == sa.bindparam("message"))
+    )
+    .returning(_table.parent_message_id)
+)
 _one = sa.select(messages).where(_table.id == sa.bindparam("message_id"), _table.user_id == sa.bindparam("user_id"))
 
 
@@ -132,6 +140,16 @@ def break_off(connection: Connection, answer_id: int, reason: str) -> bool:
 def drop_answer(connection: Connection, answer_id: int) -> None:
     """Delete an answer of which nothing came."""
     connection.execute(messages.delete().where(_table.id == answer_id, _table.status != "complete"))
+
+
+def take_back(connection: Connection, message_id: int, count: int) -> None:
+    """Delete up to so many messages, one and those above it, while nothing else is below them."""
+    at: int | None = message_id
+    for _ in range(count):
+        row = connection.execute(_take_back, {"message": at}).first()
+        if row is None:
+            return
+        at = row.parent_message_id
 
 
 def _said(role: str, content: str, parts: tuple[canon.Part, ...]) -> dict[str, Any]:

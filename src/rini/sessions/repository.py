@@ -125,6 +125,13 @@ def delete(connection: Connection, user_id: int, session_id: str) -> list[str]:
     return references
 
 
+def delete_empty(connection: Connection, session_id: str) -> None:
+    """Delete a session that has no messages; one that has some stays."""
+    connection.execute(
+        sessions.delete().where(_table.id == session_id, ~sa.exists().where(messages.c.session_id == session_id))
+    )
+
+
 def move_head(connection: Connection, session_id: str, head_id: int | None) -> None:
     """Make ``head_id`` the tip of the session's current branch; with None the next message begins anew."""
     _move.run(connection, {"this": session_id, "head": head_id, "moment": now()})

@@ -13,6 +13,7 @@ from rini.db import Database
 from rini.errors import (
     ContextTooLongError,
     InternalError,
+    InvalidRequestError,
     NotFoundError,
     RiniError,
     StorageUnavailableError,
@@ -43,7 +44,7 @@ from rini.turns.load import Busy, load
 from rini.turns.queueing import Place
 from rini.turns.register import Register
 from rini.turns.running import RunningCall
-from rini.turns.settle import abandon, fail
+from rini.turns.settle import abandon, fail, take_back
 from rini.turns.settling import reason_of
 from rini.turns.tool_use import continued, offering
 from rini.turns.values import Answer, Ask, Given, Loaded
@@ -115,12 +116,13 @@ class Beginning:
                 shown, _ = readable(await self._images.shown(ask, loaded.messages), target.codec.name)
                 request = msgspec.structs.replace(request, messages=shown)
             request = offering(request, offer, ask.provider) if loaded is not None or offer is not None else request
-            meter = self._meter(ask, target, stream=stream)
-            return RunningCall(target, Outgoing.of(target, request), loaded, meter, self._journal), offer
+            outgoing = Outgoing.of(target, request)
+            outgoing.write()
         except BaseException as error:
             if loaded is not None:
-                self._abandon(ask, loaded, error)
+                await self._refused(ask, loaded, error)
             raise
+        return RunningCall(target, outgoing, loaded, self._meter(ask, target, stream=stream), self._journal), offer
 
     async def again(self, ask: Ask, call: RunningCall, error: ContextTooLongError) -> RunningCall:
         """Return the call with less to read than its provider refused. Raises ``error`` where nothing can be left out."""
@@ -186,11 +188,12 @@ class Beginning:
             shown, left = readable(await self._images.shown(ask, loaded.messages), target.codec.name)
             outgoing = Outgoing.of(target, msgspec.structs.replace(request, messages=shown))
             outgoing.dropped = (*left, *left_headers(given))
-            meter = self._meter(ask, target, stream=given.stream)
-            return RunningCall(target, outgoing, loaded, meter, self._journal, given=given)
+            outgoing.write()
         except BaseException as error:
-            self._abandon(ask, loaded, error)
+            await self._refused(ask, loaded, error)
             raise
+        meter = self._meter(ask, target, stream=given.stream)
+        return RunningCall(target, outgoing, loaded, meter, self._journal, given=given)
 
     async def _offer(self, ask: Ask, target: Target) -> Offer | None:
         if ask.tool_choice is None:
@@ -303,6 +306,18 @@ class Beginning:
         """Take back the answer's place, of which nobody was told; one that another process began stays."""
         if ask.completes is None:
             self._finishing.write(abandon, loaded.answer_id)
+
+    async def _refused(self, ask: Ask, loaded: Loaded, error: BaseException) -> None:
+        """Take back what was stored of a turn whose model is not called: of one that asks for what cannot be asked, the question too."""
+        if not isinstance(error, InvalidRequestError) or ask.background:
+            self._abandon(ask, loaded, error)
+            return
+        try:
+            taking = self._finishing.to_its_end(self._database.write(take_back, ask, loaded))
+            await asyncio.shield(taking)
+            await self._images.forget(ask)
+        except StorageUnavailableError:
+            self._take_back(ask, loaded)
 
     def _abandon(self, ask: Ask, loaded: Loaded, error: BaseException) -> None:
         """Take back the answer's place, whose model is not called.

@@ -8,6 +8,7 @@ from rini.db import AnyRow
 from rini.sessions import messages, repository
 from rini.turns import runs
 from rini.turns.following import Followed, packed, store
+from rini.turns.values import Ask, Loaded
 from rini.usage import ledger
 from rini.usage.usage_record import UsageRecord
 
@@ -118,6 +119,15 @@ def abandon(connection: Connection, answer_id: int) -> None:
     """Take back the place of an answer whose model was not even called."""
     messages.drop_answer(connection, answer_id)
     runs.end(connection, answer_id)
+
+
+def take_back(connection: Connection, ask: Ask, loaded: Loaded) -> None:
+    """Take back all that was stored of a turn that asks for what cannot be asked. A question that has other answers by now stays."""
+    abandon(connection, loaded.answer_id)
+    if loaded.question is not None:
+        messages.take_back(connection, loaded.question.id, len(ask.messages))
+    if ask.new_session is not None:
+        repository.delete_empty(connection, loaded.session_id)
 
 
 def fail(connection: Connection, answer_id: int, worker_id: str, reason: str) -> None:
