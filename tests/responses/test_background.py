@@ -179,6 +179,7 @@ def test_one_that_fails_is_read_as_failed(world: World):
     begun = world.clients.openai.responses.create(model=named(OPENAI), input="one", background=True)
     found = done(world, begun.id)
     assert (found.status, found.error.code, found.output) == ("failed", "server_error", [])
+    assert "Too many." in found.error.message, "what its stream says"
     assert spec.faults("Response", found.to_dict(mode="json")) == []
 
 

@@ -158,6 +158,12 @@ def no_previous(named: str) -> PreviousResponseNotFoundError:
     )
 
 
+def store_error(connection: Connection, answer_id: int, error: Json) -> None:
+    """Store the error object of a response that failed; an answer that is none of OpenAI's API has no place for it."""
+    changed = responses.update().where(responses.c.answer_id == answer_id)
+    connection.execute(changed.values(error=msgspec.json.encode(error).decode()))
+
+
 def hide(connection: Connection, user_id: int, response: str) -> None:
     """Delete the response; its messages stay in their session. Raises NotFoundError."""
     answer, record = find(connection, user_id, response)

@@ -13,8 +13,9 @@ from rini.wire.openai_responses.usage import encode_usage
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
-# Why an answer is partial, where that is no failure.
-_ENDED = {"cancelled": "cancelled", "client_left": "incomplete"}
+ENDED = {"cancelled": "cancelled", "client_left": "incomplete"}
+"""Why an answer is partial where that is no failure, and the status of such a response."""
+
 _CODES = {
     "provider_rate_limited": "rate_limit_exceeded",
     "context_too_long": "invalid_prompt",
@@ -57,7 +58,7 @@ def may_be_queued(found: Found) -> bool:
 def state_of_stored(found: Found) -> Json:
     """Return the fields of a response that tell how it ended, or that it has not yet."""
     answer, record = found
-    if record is not None and record.error is not None:
+    if record is not None and record.error is not None and answer.status not in ("running", "complete"):
         return {"status": "failed", "error": _object.decode(record.error)}
     if answer.status == "running":
         return {"status": "in_progress"}
@@ -65,7 +66,12 @@ def state_of_stored(found: Found) -> Json:
     if answer.status == "complete":
         refused = any(isinstance(part, Refusal) for part in parts_of(answer))
         return state_of(answer.finish_reason or "stop", None, refused=refused)
-    if reason in _ENDED:
-        return {"status": _ENDED[reason]}
+    if reason in ENDED:
+        return {"status": ENDED[reason]}
     message = f"The answer broke off: {reason or 'its reason is not known'}."
-    return {"status": "failed", "error": {"code": _CODES.get(reason or "", "server_error"), "message": message}}
+    return {"status": "failed", "error": error_of(reason, message)}
+
+
+def error_of(reason: str | None, message: str) -> Json:
+    """Return the error object of a response whose answer broke off, with what the client was told."""
+    return {"code": _CODES.get(reason or "", "server_error"), "message": message}

@@ -95,7 +95,7 @@ class Background:
                 self._finishing.write(runs.leave, *mine)
             raise
         except RiniError as error:
-            self._finishing.write(fail, *mine, reason_of("refused", error))
+            self._finishing.write(fail, *mine, reason_of("refused", error), error.detail)
         except Exception:
             if not begun.done():
                 self._finishing.write(fail, *mine, InternalError.code)

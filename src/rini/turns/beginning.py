@@ -330,8 +330,10 @@ class Beginning:
         if ask.background and isinstance(error, asyncio.CancelledError):
             self._finishing.write(runs.leave, *mine)
         elif ask.background or is_cancelled:
-            reason = reason_of("refused", error) if isinstance(error, RiniError) else InternalError.code
-            self._finishing.write(fail, *mine, reason)
+            if isinstance(error, RiniError):
+                self._finishing.write(fail, *mine, reason_of("refused", error), error.detail)
+            else:
+                self._finishing.write(fail, *mine, InternalError.code)
         else:
             self._finishing.write(abandon, loaded.answer_id)
 

@@ -5,6 +5,9 @@ from sqlalchemy.engine import Connection
 
 from rini.canon import FinishReason, Part, ToolResult, plain_text
 from rini.db import AnyRow
+from rini.kit.text import storable
+from rini.responses import repository as responses
+from rini.responses.shown import ENDED, error_of
 from rini.sessions import messages, repository
 from rini.turns import runs
 from rini.turns.following import Followed, packed, store
@@ -25,7 +28,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     over from a process whose signs of life are late, though it may be at it all the same.
 
     ``wire`` names the format whose provider wrote the answer, ``model`` is the provider's word for who did. ``reason`` says why the
-    answer broke off; None: it is complete. ``tool_ms`` is how long tools took.
+    answer broke off; None: it is complete. ``told`` is the sentence that the client got of it. ``tool_ms`` is how long tools took.
     """
 
     records: tuple[UsageRecord, ...]
@@ -41,6 +44,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     memory_ids: tuple[int, ...] = ()
     tool_ms: int = 0
     reason: str | None = None
+    told: str | None = None
     streamed: tuple[int, list[Followed]] | None = None
     worker_id: str | None = None
 
@@ -105,6 +109,8 @@ def _store_answer(connection: Connection, turn: Settlement) -> AnyRow | None:
     )
     if row is None:
         raise AnswerGoneError
+    if turn.reason is not None and turn.told is not None:
+        _store_error(connection, turn.answer_id, turn.reason, turn.told)
     if turn.streamed is not None:
         first, events = turn.streamed
         store(connection, (turn.answer_id, first, packed(events)))
@@ -130,8 +136,16 @@ def take_back(connection: Connection, ask: Ask, loaded: Loaded) -> None:
         repository.delete_empty(connection, loaded.session_id)
 
 
-def fail(connection: Connection, answer_id: int, worker_id: str, reason: str) -> None:
-    """Tell a worker's answer whose model was not called as broken off. Raises AnswerGoneError where it is not the worker's any more."""
+def fail(connection: Connection, answer_id: int, worker_id: str, reason: str, told: str | None = None) -> None:
+    """Tell a worker's answer whose model was not called as broken off, and why. Raises AnswerGoneError where it is not the worker's any more."""
     messages.break_off(connection, answer_id, reason)
+    if told is not None:
+        _store_error(connection, answer_id, reason, told)
     if not runs.end(connection, answer_id, worker_id):
         raise AnswerGoneError
+
+
+def _store_error(connection: Connection, answer_id: int, reason: str, told: str) -> None:
+    """Keep what the client was told: a response that failed says so whenever it is read."""
+    if reason not in ENDED:
+        responses.store_error(connection, answer_id, error_of(reason, storable(told)))

@@ -117,6 +117,7 @@ class Settling:
                     memory_ids=loaded.memory_ids,
                     tool_ms=call.tool_ms,
                     reason=reason_of(outcome, error),
+                    told=None if error is None else error.detail,
                     streamed=None if log is None else await log.rest(),
                     worker_id=loaded.worker_id if loaded.background else None,
                 )
