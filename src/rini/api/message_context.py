@@ -8,10 +8,9 @@ from pydantic import BaseModel
 
 from rini.accounts.dependencies import CurrentUser
 from rini.db.dependency import DatabaseDependency
-from rini.errors import InvalidRequestError
 from rini.inference.window import Windows
 from rini.kit.parameters import RowId
-from rini.providers.catalog import PROVIDERS
+from rini.providers.catalog import provider_named
 from rini.turns.inspection import Inspected, Shown, inspected
 
 router = APIRouter()
@@ -90,8 +89,8 @@ def read_context(
 
     Without a provider or a model that is for the one that answered there last.
     """
-    if provider is not None and provider not in PROVIDERS:
-        raise InvalidRequestError(f"provider: '{provider}' is not known; it must be one of {', '.join(PROVIDERS)}.")
+    if provider is not None:
+        provider_named(provider)
     memory_tokens: int = request.app.state.settings.memory_tokens
     windows: Windows = request.app.state.windows
     found = database.read_sync(inspected, user_id, message_id, provider, model, memory_tokens, windows)

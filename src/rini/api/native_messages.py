@@ -27,6 +27,7 @@ from rini.canon import Message, Part, Text
 from rini.db import AnyRow, Database
 from rini.errors import InvalidRequestError, RiniError, ShuttingDownError
 from rini.kit.draining import process as draining
+from rini.providers.catalog import provider_named
 from rini.responses.items import is_deleted
 from rini.sessions.questions import Asked, question_of
 from rini.turns.turn import Turns
@@ -173,7 +174,7 @@ def _ask(
     params, tool_choice = call_parameters(asked.llm_params)
     ask = Ask(
         user_id=posted.user_id,
-        provider=provider,
+        provider=provider_named(provider).name,
         model=checked("model", model),
         messages=(),
         endpoint=endpoint,

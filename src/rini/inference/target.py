@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from rini.accounts.key_cache import KeyCache
-from rini.errors import InvalidRequestError, LocalModelError, ModelNotFoundError
-from rini.providers.catalog import PROVIDERS, Provider
+from rini.errors import LocalModelError, ModelNotFoundError
+from rini.providers.catalog import Provider, provider_named
 from rini.providers.local import LocalModel, LocalModelUnavailableError
 from rini.wire.codec import Codec
 
@@ -54,10 +54,7 @@ class Router:
         Raises InvalidRequestError for an unknown provider, ProviderKeyMissingError without a key, LocalModelError when the
         model in the box is not to be had, ModelNotFoundError when it has another name.
         """
-        provider = PROVIDERS.get(provider_name)
-        if provider is None:
-            known = ", ".join(PROVIDERS)
-            raise InvalidRequestError(f"provider: '{provider_name}' is not known; it must be one of {known}.")
+        provider = provider_named(provider_name)
         if provider.address == "local":
             return await self._local(provider, model)
         key = await self._keys.open(user_id, provider.name, key_id)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from rini.canon import VectorEncoding
+from rini.errors import InvalidRequestError
 from rini.wire.anthropic import ANTHROPIC
 from rini.wire.codec import Codec
 from rini.wire.embedding_codec import EmbeddingCodec
@@ -106,3 +107,11 @@ PROVIDERS: Mapping[str, Provider] = {
         Provider("local", "The model in the box", OPENAI_COMPATIBLE_CHAT, _bearer, "local", counts=LLAMA_COUNTS),
     )
 }
+
+
+def provider_named(name: str) -> Provider:
+    """Return the provider of a name. Raises InvalidRequestError for an unknown one."""
+    provider = PROVIDERS.get(name)
+    if provider is None:
+        raise InvalidRequestError(f"provider: '{name}' is not known; it must be one of {', '.join(PROVIDERS)}.")
+    return provider
